@@ -1,0 +1,90 @@
+using Pipeline.Wire;
+
+namespace Pipeline.Transport;
+
+/// <summary>What all steps of a handshake share: both sides speak at once, within one deadline, and every failure has a reason.</summary>
+internal static class HandshakeStep
+{
+    /// <summary>Runs a handshake within <paramref name="timeout"/> and turns what can go wrong on the way into <see cref="HandshakeException"/>.</summary>
+    public static async Task<T> WithDeadlineAsync<T>(
+        Func<CancellationToken, Task<T>> handshake,
+        TimeSpan timeout,
+        TimeProvider timeProvider,
+        CancellationToken cancellationToken)
+    {
+        using CancellationTokenSource deadline = new(timeout, timeProvider);
+        using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        try
+        {
+            return await handshake(either.Token).ConfigureAwait(false);
+        }
+        catch (HandshakeException)
+        {
+            throw;
+        }
+        catch (Exception) when (cancellationToken.IsCancellationRequested)
+        {
+            throw new OperationCanceledException("The handshake was cancelled.", cancellationToken);
+        }
+        catch (Exception e) when (deadline.IsCancellationRequested)
+        {
+            throw new HandshakeException(
+                HandshakeFailure.Timeout,
+                $"The remote did not finish the handshake within {timeout.TotalSeconds:0.###} s.",
+                e);
+        }
+        catch (SecretConnectionException e)
+        {
+            throw new HandshakeException(
+                e.Fault switch
+                {
+                    SecretConnectionFault.InvalidFrameLength => HandshakeFailure.InvalidFrameLength,
+                    SecretConnectionFault.TruncatedFrame => HandshakeFailure.ConnectionClosed,
+                    _ => HandshakeFailure.FrameNotAuthentic,
+                },
+                e.Message,
+                e);
+        }
+        catch (DelimitedMessageException e)
+        {
+            throw new HandshakeException(HandshakeFailure.ConnectionClosed, $"The remote closed the connection during the handshake. {e.Message}", e);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            throw new HandshakeException(HandshakeFailure.ConnectionClosed, $"The connection broke during the handshake: {e.Message}", e);
+        }
+    }
+
+    /// <summary>
+    /// Sends <paramref name="message"/> and reads the remote's at the same time: neither side waits for the other to begin. What was
+    /// read counts even when sending failed, because a remote may say who it is and hang up.
+    /// </summary>
+    public static async Task<T> ExchangeAsync<T>(
+        Stream stream,
+        ReadOnlyMemory<byte> message,
+        Func<CancellationToken, Task<T>> read,
+        CancellationToken cancellationToken)
+    {
+        using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task write = WriteAsync(stream, message, stop.Token);
+        try
+        {
+            return await read(stop.Token).ConfigureAwait(false);
+        }
+        catch
+        {
+            await stop.CancelAsync().ConfigureAwait(false);
+            throw;
+        }
+        finally
+        {
+            await write.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private static async Task WriteAsync(Stream stream, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        await stream.WriteAsync(message, cancellationToken).ConfigureAwait(false);
+        await stream.FlushAsync(cancellationToken).ConfigureAwait(false);
+    }
+}
