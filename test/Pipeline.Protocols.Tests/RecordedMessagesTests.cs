@@ -1,8 +1,5 @@
 using System.Text.Json.Nodes;
 using Google.Protobuf;
-using Pipeline.Dataflow;
-using Pipeline.Protocols.Types;
-using Pipeline.Reactors;
 using Pipeline.Wire;
 
 namespace Pipeline.Protocols.Tests;
@@ -42,7 +39,9 @@ public sealed class RecordedMessagesTests
     {
         DescribedMessage[] recorded = [.. Recordings.Session(session)];
 
-        Assert.That(recorded.Select(message => MessageName.Of(Parse(message))), Is.EqualTo(recorded.Select(message => message.Type)));
+        Assert.That(
+            recorded.Select(message => MessageName.Of(message.Parser.ParseFrom(message.Bytes))),
+            Is.EqualTo(recorded.Select(message => message.Type)));
     }
 
     /// <summary>No difference of format has to be forgiven: <see cref="JsonNode.DeepEquals"/> overlooks only the order of fields.</summary>
@@ -53,7 +52,7 @@ public sealed class RecordedMessagesTests
     {
         foreach ((int index, DescribedMessage recorded) in Recordings.Session(session).Index())
         {
-            string json = Formatter.Format(Parse(recorded));
+            string json = Formatter.Format(recorded.Parser.ParseFrom(recorded.Bytes));
             if (!JsonNode.DeepEquals(JsonNode.Parse(json), recorded.Json))
             {
                 Assert.Fail($"Message {index} is\n{json}\nbut was recorded as\n{recorded.Json.ToJsonString()}");
@@ -67,7 +66,7 @@ public sealed class RecordedMessagesTests
         // Kind 10 of the consensus messages, which the reference has since v1.
         byte[] bytes = Convert.FromHexString("520408011001");
 
-        IMessage message = Parse(new RecordedMessage(0x20, bytes));
+        Consensus.Message message = StandardChannels.ConsensusState.Parser.ParseFrom(bytes);
 
         Assert.That(MessageName.Of(message), Is.EqualTo(MessageName.Unknown));
         Assert.That(message.ToByteArray(), Is.EqualTo(bytes));
@@ -81,22 +80,9 @@ public sealed class RecordedMessagesTests
     {
         foreach ((int index, RecordedMessage message) in recorded.Index())
         {
-            IMessage parsed = ParserOf(message.Channel).WithDiscardUnknownFields(true).ParseFrom(message.Bytes);
+            IMessage parsed = message.Parser.WithDiscardUnknownFields(true).ParseFrom(message.Bytes);
             Assert.That(parsed.ToByteArray().AsSpan().SequenceEqual(message.Bytes), Is.True, $"message {index}, {MessageName.Of(parsed)}");
             yield return parsed;
         }
     }
-
-    private static IMessage Parse(RecordedMessage message) => ParserOf(message.Channel).ParseFrom(message.Bytes);
-
-    private static MessageParser ParserOf(byte channel) => StandardChannels.All.Single(known => known.Id == channel) switch
-    {
-        ChannelDescriptor<Wire.Protos.P2P.Message> typed => typed.Parser,
-        ChannelDescriptor<Consensus.Message> typed => typed.Parser,
-        ChannelDescriptor<Mempool.Message> typed => typed.Parser,
-        ChannelDescriptor<BlockSync.Message> typed => typed.Parser,
-        ChannelDescriptor<StateSync.Message> typed => typed.Parser,
-        ChannelDescriptor<EvidenceList> typed => typed.Parser,
-        ChannelDescriptor other => throw new InvalidOperationException($"Channel {other} has a type that this test does not know."),
-    };
 }

@@ -1,12 +1,29 @@
 using System.Buffers;
 using System.IO.Compression;
 using System.Text.Json.Nodes;
+using Google.Protobuf;
+using Pipeline.Dataflow;
+using Pipeline.Protocols.Types;
+using Pipeline.Reactors;
 using Pipeline.Wire;
 
 namespace Pipeline.Protocols.Tests;
 
 /// <summary>A message as a node of the reference sent it.</summary>
-public record RecordedMessage(byte Channel, byte[] Bytes);
+public record RecordedMessage(byte Channel, byte[] Bytes)
+{
+    /// <summary>The parser of the messages of its channel.</summary>
+    public MessageParser Parser => StandardChannels.All.Single(channel => channel.Id == Channel) switch
+    {
+        ChannelDescriptor<Wire.Protos.P2P.Message> typed => typed.Parser,
+        ChannelDescriptor<Consensus.Message> typed => typed.Parser,
+        ChannelDescriptor<Mempool.Message> typed => typed.Parser,
+        ChannelDescriptor<BlockSync.Message> typed => typed.Parser,
+        ChannelDescriptor<StateSync.Message> typed => typed.Parser,
+        ChannelDescriptor<EvidenceList> typed => typed.Parser,
+        ChannelDescriptor other => throw new InvalidOperationException($"Channel {other} has a type that the tests do not know."),
+    };
+}
 
 /// <summary>A message of a session, with what the reference says of it.</summary>
 public sealed record DescribedMessage(byte Channel, byte[] Bytes, string Type, JsonNode Json) : RecordedMessage(Channel, Bytes);
