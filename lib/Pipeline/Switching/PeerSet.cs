@@ -74,7 +74,8 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
             {
                 throw new HandshakeException(
                     HandshakeFailure.TooManyInboundPeers,
-                    $"There are {maxInbound} inbound peers, as many as this node takes.") { RemoteId = id };
+                    $"There are {maxInbound} inbound peers, as many as this node takes.")
+                { RemoteId = id };
             }
 
             if (!allowDuplicateIp && _places.Values.Any(place => ip.Equals(place.Ip)))
