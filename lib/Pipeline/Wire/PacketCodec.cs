@@ -22,6 +22,8 @@ public static class PacketCodec
     private const byte EndOfMessageTag = 0x10;
     private const byte DataTag = 0x1a;
 
+    private static readonly MessageParser<Protos.P2P.Packet> Parser = Protos.P2P.Packet.Parser.WithDiscardUnknownFields(true);
+
     /// <summary>
     /// The length of the largest legal packet without its length prefix, when a packet carries at most
     /// <paramref name="maxDataSize"/> bytes of a message: 1035 for the default of 1024.
@@ -60,6 +62,11 @@ public static class PacketCodec
 
         ReadOnlySpan<byte> data = packet.Data;
         int body = BodySize(packet.ChannelId, packet.EndOfMessage, data.Length, out int message);
+        if (destination.Length < Varint.Length((ulong)body) + body)
+        {
+            throw new ArgumentException($"A packet of {body} bytes and its length do not fit into {destination.Length} bytes.", nameof(destination));
+        }
+
         int at = Varint.Write(destination, (ulong)body);
         destination[at++] = MessageTag;
         at += Varint.Write(destination[at..], (ulong)message);
@@ -196,7 +203,7 @@ public static class PacketCodec
         Protos.P2P.Packet parsed;
         try
         {
-            parsed = Protos.P2P.Packet.Parser.WithDiscardUnknownFields(true).ParseFrom(body);
+            parsed = Parser.ParseFrom(body);
         }
         catch (InvalidProtocolBufferException e)
         {
