@@ -18,8 +18,8 @@ public sealed record NetAddress(NodeId Id, string Host, ushort Port)
     /// <summary><c>host:port</c>, with brackets around an IPv6 address.</summary>
     public string DialString => HostPort.Format(Host, Port);
 
-    /// <summary>Whether this can be the address of a node at all: a name, or an IP address of one machine outside the documentation range.</summary>
-    public bool IsValid => Ip is null || !Ip.IsUnusable();
+    /// <summary>Whether this can be the address of a node at all: it has an id, and a name or an IP address of one machine outside the documentation range.</summary>
+    public bool IsValid => !Id.IsEmpty && (Ip is null || !Ip.IsUnusable());
 
     /// <summary>Whether the address is on this machine: loopback or 0.0.0.0/8.</summary>
     public bool IsLocal => Ip is not null && Ip.IsLocal();

@@ -22,8 +22,6 @@ public static class PacketCodec
     private const byte EndOfMessageTag = 0x10;
     private const byte DataTag = 0x1a;
 
-    private static readonly MessageParser<Protos.P2P.Packet> Parser = Protos.P2P.Packet.Parser.WithDiscardUnknownFields(true);
-
     /// <summary>
     /// The length of the largest legal packet without its length prefix, when a packet carries at most
     /// <paramref name="maxDataSize"/> bytes of a message: 1035 for the default of 1024.
@@ -203,7 +201,8 @@ public static class PacketCodec
         Protos.P2P.Packet parsed;
         try
         {
-            parsed = Parser.ParseFrom(body);
+            // Unknown fields are kept, for nothing: a parser that discards them lets tags of wire types pass that do not exist.
+            parsed = Protos.P2P.Packet.Parser.ParseFrom(body);
         }
         catch (InvalidProtocolBufferException e)
         {

@@ -47,7 +47,7 @@ internal sealed class Impostor(Stream stream) : IDisposable
 
     public AuthSigMessage Proof(NodeKey key) => new()
     {
-        PubKey = new Wire.Protos.Crypto.PublicKey { Ed25519 = ByteString.CopyFrom(key.PublicKey.Span) },
+        PubKey = new Pipeline.Wire.Protos.Crypto.PublicKey { Ed25519 = ByteString.CopyFrom(key.PublicKey.Span) },
         Sig = ByteString.CopyFrom(key.Sign(_challenge)),
     };
 

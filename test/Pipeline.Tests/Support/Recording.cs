@@ -51,23 +51,23 @@ internal sealed class Recording
 
     public static Recording Load(string name) => new(name);
 
-    public NodeKey NodeKey() => Cryptography.NodeKey.FromSeed(_nodeKeySeed);
+    public NodeKey CreateNodeKey() => NodeKey.FromSeed(_nodeKeySeed);
 
-    public EphemeralKey EphemeralKey() => Cryptography.EphemeralKey.FromPrivateKey(_ephemeralKey);
+    public EphemeralKey CreateEphemeralKey() => EphemeralKey.FromPrivateKey(_ephemeralKey);
 
     /// <summary>Runs the handshake as it was recorded, over a stream that plays the remote.</summary>
     public async Task<AuthenticatedConnection> ReplayAsync(Stream stream, HandshakeOptions? options = null, CancellationToken cancellationToken = default)
     {
-        using NodeKey key = NodeKey();
-        using EphemeralKey ephemeral = EphemeralKey();
+        using NodeKey key = CreateNodeKey();
+        using EphemeralKey ephemeral = CreateEphemeralKey();
         return await Handshake.PerformAsync(stream, key, ephemeral, LocalInfo, RemoteId, options ?? new HandshakeOptions(), cancellationToken);
     }
 
     /// <summary>The keys of this connection, from the recorded private key and the remote's public key on the wire.</summary>
     public SessionSecrets Secrets()
     {
-        using EphemeralKey ephemeral = EphemeralKey();
-        byte[] remote = Received[(EphemeralKeyBytes - Cryptography.EphemeralKey.Size)..EphemeralKeyBytes];
+        using EphemeralKey ephemeral = CreateEphemeralKey();
+        byte[] remote = Received[(EphemeralKeyBytes - EphemeralKey.Size)..EphemeralKeyBytes];
         return ephemeral.TryAgree(remote, out byte[]? shared)
             ? SessionSecrets.Derive(shared, ephemeral.PublicKey, remote)
             : throw new InvalidDataException("The recorded keys do not agree on a secret.");

@@ -23,7 +23,7 @@ public sealed class RecordingTests(string session, int messages, int pings, int 
         await using AuthenticatedConnection connection = await _recording.ReplayAsync(stream, cancellationToken: cancellationToken);
 
         Assert.That(stream.Written, Is.EqualTo(_recording.Sent[..Recording.HandshakeBytes]));
-        using NodeKey key = _recording.NodeKey();
+        using NodeKey key = _recording.CreateNodeKey();
         Assert.That(key.PublicKey.Span.ToArray(), Is.EqualTo(_recording.LocalPublicKey));
         Assert.That(key.Id, Is.EqualTo(_recording.LocalInfo.Id));
     }
