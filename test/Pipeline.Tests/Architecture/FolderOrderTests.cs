@@ -1,5 +1,7 @@
 using System.Xml.Linq;
 using Microsoft.CodeAnalysis.CSharp;
+using Pipeline.Tests.Support;
+using Pipeline.Wire;
 
 namespace Pipeline.Tests.Architecture;
 
@@ -10,7 +12,7 @@ public sealed class FolderOrderTests
     private static readonly string[] Libraries =
         ["Pipeline", "Pipeline.Protocols", "Pipeline.Hosting", "Pipeline.Dashboard", "Pipeline.Testing", "Pipeline.Cli"];
 
-    private static readonly string Library = typeof(Wire.PacketCodec).Assembly.Location;
+    private static readonly string Library = typeof(PacketCodec).Assembly.Location;
 
     [Test]
     public void Compiled_code_uses_only_folders_above_its_own() =>
