@@ -1,5 +1,6 @@
 using System.Xml.Linq;
 using Microsoft.CodeAnalysis.CSharp;
+using Pipeline.Tests.Support;
 using Pipeline.Wire;
 
 namespace Pipeline.Tests.Architecture;
