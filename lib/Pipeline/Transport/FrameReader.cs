@@ -296,6 +296,12 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
     {
         if (count == 0)
         {
+            // A socket that this side closes while somebody reads from it may also come to an end like this.
+            if (_turn.IsClosed)
+            {
+                throw ClosedDuringRead();
+            }
+
             _endOfStream = true;
             if (_sealedEnd > 0)
             {

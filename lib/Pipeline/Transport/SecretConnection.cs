@@ -282,7 +282,8 @@ public sealed class SecretConnection : Stream
         BytesValue message;
         try
         {
-            message = await DelimitedMessage.ReadAsync(stream, BytesValue.Parser, EphemeralKeyMessageSize, cancellationToken).ConfigureAwait(false);
+            message = await DelimitedMessage.ReadAsync(stream, BytesValue.Parser, EphemeralKeyMessageSize, "an ephemeral key", cancellationToken)
+                .ConfigureAwait(false);
         }
         catch (DelimitedMessageException e) when (e.Fault != DelimitedMessageFault.EndOfStream)
         {
@@ -314,7 +315,8 @@ public sealed class SecretConnection : Stream
     {
         try
         {
-            return await DelimitedMessage.ReadAsync(this, AuthSigMessage.Parser, MaxAuthenticationSize, cancellationToken).ConfigureAwait(false);
+            return await DelimitedMessage.ReadAsync(this, AuthSigMessage.Parser, MaxAuthenticationSize, "a proof of identity", cancellationToken)
+                .ConfigureAwait(false);
         }
         catch (DelimitedMessageException e) when (e.Fault != DelimitedMessageFault.EndOfStream)
         {

@@ -102,7 +102,7 @@ public sealed class TcpTransport : ITransport
             {
                 accepted = await socket.AcceptAsync(cancellationToken).ConfigureAwait(false);
             }
-            catch (SocketException e) when (e.SocketErrorCode is SocketError.OperationAborted or SocketError.Interrupted)
+            catch (Exception e) when (e is ObjectDisposedException or SocketException { SocketErrorCode: SocketError.OperationAborted or SocketError.Interrupted })
             {
                 throw new ObjectDisposedException("The listener is closed.", e);
             }

@@ -7,6 +7,9 @@ namespace Pipeline.Tests.Support;
 /// <summary>Both ends of an established secret connection in one process.</summary>
 internal sealed record ConnectionPair(SecretConnection A, SecretConnection B, Stream StreamA, Stream StreamB) : IAsyncDisposable
 {
+    public static Task<ConnectionPair> OverAsync(Medium medium) =>
+        medium == Medium.Tcp ? OverTcpAsync() : OverMemoryAsync(splits: Splits.Random(7));
+
     public static async Task<ConnectionPair> OverMemoryAsync(int capacity = 64 * 1024, Func<int>? splits = null, bool leaveOpen = false)
     {
         (MemoryDuplex a, MemoryDuplex b) = MemoryDuplex.CreatePair(capacity, splits);

@@ -11,6 +11,7 @@ internal sealed class Impostor(Stream stream) : IDisposable
 {
     private readonly EphemeralKey _ephemeral = EphemeralKey.Create();
     private FrameCipher? _sending;
+    private FrameCipher? _receiving;
     private byte[] _challenge = [];
 
     public NodeKey Key { get; } = NodeKey.Create();
@@ -23,7 +24,7 @@ internal sealed class Impostor(Stream stream) : IDisposable
     public ValueTask SendEphemeralKeyAsync(byte[] key) => SendAsync(DelimitedMessage.Encode(new BytesValue { Value = ByteString.CopyFrom(key) }));
 
     public async Task<byte[]> ReadEphemeralKeyAsync(CancellationToken cancellationToken) =>
-        (await DelimitedMessage.ReadAsync(stream, BytesValue.Parser, 1024, cancellationToken)).Value.ToByteArray();
+        (await DelimitedMessage.ReadAsync(stream, BytesValue.Parser, 1024, "a key", cancellationToken)).Value.ToByteArray();
 
     /// <summary>Plays by the rules until both have the keys.</summary>
     public async Task AgreeOnKeysAsync(CancellationToken cancellationToken)
@@ -34,6 +35,7 @@ internal sealed class Impostor(Stream stream) : IDisposable
         SessionSecrets secrets = SessionSecrets.Derive(shared!, _ephemeral.PublicKey, remote);
         _challenge = secrets.Challenge;
         _sending = new FrameCipher(secrets.SendKey);
+        _receiving = new FrameCipher(secrets.ReceiveKey);
     }
 
     /// <summary>Plays by the rules until it has proved who it is.</summary>
@@ -59,6 +61,15 @@ internal sealed class Impostor(Stream stream) : IDisposable
         return SendAsync(bytes.Chunk(FrameCipher.MaxDataSize).SelectMany(data => Frame(data)).ToArray());
     }
 
+    public async Task<byte[]> ReadFrameAsync(CancellationToken cancellationToken)
+    {
+        byte[] frame = new byte[FrameCipher.SealedSize];
+        await stream.ReadExactlyAsync(frame, cancellationToken);
+        byte[] open = new byte[FrameCipher.OpenSize];
+        Assert.That(_receiving!.TryOpen(frame, open), Is.True);
+        return open.AsSpan(FrameCipher.HeaderSize, BitConverter.ToInt32(open)).ToArray();
+    }
+
     /// <summary>The next sealed frame; <paramref name="length"/> where it shall say another length than its data has.</summary>
     public byte[] Frame(ReadOnlySpan<byte> data, uint? length = null) => Frames.Seal(_sending!, data, length);
 
@@ -66,6 +77,7 @@ internal sealed class Impostor(Stream stream) : IDisposable
     {
         _ephemeral.Dispose();
         _sending?.Dispose();
+        _receiving?.Dispose();
         Key.Dispose();
         stream.Dispose();
     }

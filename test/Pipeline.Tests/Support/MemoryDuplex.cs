@@ -28,6 +28,9 @@ internal sealed class MemoryDuplex : TestStream
     /// <summary>Says that nothing more will be written; the other end reads to the end.</summary>
     public void CompleteWrites() => _outgoing.Complete();
 
+    /// <summary>Waits until the other end has read all that was written to this one.</summary>
+    public Task DrainAsync(CancellationToken cancellationToken) => _outgoing.DrainAsync(cancellationToken);
+
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
         _incoming.ReadAsync(buffer, _splits, cancellationToken);
 
@@ -111,6 +114,25 @@ internal sealed class MemoryDuplex : TestStream
                     }
 
                     if (buffer.IsEmpty)
+                    {
+                        return;
+                    }
+
+                    changed = _changed.Task;
+                }
+
+                await changed.WaitAsync(cancellationToken);
+            }
+        }
+
+        public async Task DrainAsync(CancellationToken cancellationToken)
+        {
+            while (true)
+            {
+                Task changed;
+                lock (_lock)
+                {
+                    if (_count == 0)
                     {
                         return;
                     }

@@ -65,8 +65,8 @@ public sealed class RecordingTests(string session, int messages, int pings, int 
         using MemoryStream stream = new(_recording.Sent, Recording.EphemeralKeyBytes, _recording.Sent.Length - Recording.EphemeralKeyBytes);
         using FrameReader reader = new(stream, new FrameCipher(secrets.SendKey));
 
-        AuthSigMessage proof = await DelimitedMessage.ReadAsync(reader.AsStream(leaveOpen: true), AuthSigMessage.Parser, 1024, cancellationToken);
-        DefaultNodeInfo info = await DelimitedMessage.ReadAsync(reader.AsStream(leaveOpen: true), DefaultNodeInfo.Parser, 10_240, cancellationToken);
+        AuthSigMessage proof = await DelimitedMessage.ReadAsync(reader.AsStream(leaveOpen: true), AuthSigMessage.Parser, 1024, "a proof", cancellationToken);
+        DefaultNodeInfo info = await DelimitedMessage.ReadAsync(reader.AsStream(leaveOpen: true), DefaultNodeInfo.Parser, 10_240, "a NodeInfo", cancellationToken);
         PacketLog log = await PacketLog.ReadAllAsync(reader, cancellationToken);
 
         Assert.That(new PublicKey(proof.PubKey.Ed25519.Span).Verify(secrets.Challenge, proof.Sig.Span), Is.True);

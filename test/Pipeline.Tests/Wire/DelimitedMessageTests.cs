@@ -20,7 +20,7 @@ public sealed class DelimitedMessageTests
         {
             await using ReplayStream stream = new(new byte[][] { bytes, [0xaa] }.SelectMany(piece => piece).ToArray(), splits);
 
-            PexAddrs read = await DelimitedMessage.ReadAsync(stream, PexAddrs.Parser, 50_000, cancellationToken);
+            PexAddrs read = await DelimitedMessage.ReadAsync(stream, PexAddrs.Parser, 50_000, "a list", cancellationToken);
 
             Assert.That(read, Is.EqualTo(message));
             Assert.That(stream.ReadByte(), Is.EqualTo(0xaa));
@@ -35,18 +35,18 @@ public sealed class DelimitedMessageTests
         await using ReplayStream whole = new(DelimitedMessage.Encode(message));
         await using ReplayStream lengthOnly = new(DelimitedMessage.Encode(message).AsMemory(0, 2)) { StaysSilent = true };
 
-        Assert.That(await DelimitedMessage.ReadAsync(whole, PexAddrs.Parser, size, cancellationToken), Is.EqualTo(message));
-        await RefusesAsync(lengthOnly, size - 1, DelimitedMessageFault.TooLong, $"A PexAddrs of {size} bytes is longer than the largest legal one, {size - 1} bytes.", cancellationToken);
+        Assert.That(await DelimitedMessage.ReadAsync(whole, PexAddrs.Parser, size, "a list", cancellationToken), Is.EqualTo(message));
+        await RefusesAsync(lengthOnly, size - 1, DelimitedMessageFault.TooLong, $"A length of {size} bytes was announced for a list; the most is {size - 1}.", cancellationToken);
     }
 
-    [TestCase("", DelimitedMessageFault.EndOfStream, "before a PexAddrs")]
-    [TestCase("80", DelimitedMessageFault.EndOfStream, "inside the length of a PexAddrs")]
+    [TestCase("", DelimitedMessageFault.EndOfStream, "before a list")]
+    [TestCase("80", DelimitedMessageFault.EndOfStream, "inside the length of a list")]
     [TestCase("050a", DelimitedMessageFault.EndOfStream, "after 1 of the 5 bytes")]
     [TestCase("80808080808080808080", DelimitedMessageFault.MalformedLength, "not a varint")]
     [TestCase("ffffffffffffffffff02", DelimitedMessageFault.MalformedLength, "not a varint")]
-    [TestCase("ffffffffffffffffff01", DelimitedMessageFault.TooLong, "18446744073709551615 bytes")]
-    [TestCase("020a05", DelimitedMessageFault.Malformed, "not a protobuf message of type PexAddrs")]
-    [TestCase("01ff", DelimitedMessageFault.Malformed, "not a protobuf message of type PexAddrs")]
+    [TestCase("ffffffffffffffffff01", DelimitedMessageFault.TooLong, "18446744073709551615 bytes was announced for a list; the most is 1000.")]
+    [TestCase("020a05", DelimitedMessageFault.Malformed, "cannot be read as a list")]
+    [TestCase("01ff", DelimitedMessageFault.Malformed, "cannot be read as a list")]
     public async Task Bytes_that_are_no_message_are_refused(string hex, DelimitedMessageFault fault, string reason, CancellationToken cancellationToken)
     {
         await using ReplayStream stream = new(Convert.FromHexString(hex));
@@ -60,7 +60,7 @@ public sealed class DelimitedMessageTests
         await using ReplayStream stream = new(new byte[] { 5, 10 }) { StaysSilent = true };
         using CancellationTokenSource cancel = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
 
-        Task<PexAddrs> read = DelimitedMessage.ReadAsync(stream, PexAddrs.Parser, 1000, cancel.Token).AsTask();
+        Task<PexAddrs> read = DelimitedMessage.ReadAsync(stream, PexAddrs.Parser, 1000, "a list", cancel.Token).AsTask();
         await cancel.CancelAsync();
 
         Assert.That(async () => await read, Throws.InstanceOf<OperationCanceledException>());
@@ -81,7 +81,7 @@ public sealed class DelimitedMessageTests
     {
         try
         {
-            await DelimitedMessage.ReadAsync(stream, PexAddrs.Parser, maxSize, cancellationToken);
+            await DelimitedMessage.ReadAsync(stream, PexAddrs.Parser, maxSize, "a list", cancellationToken);
             Assert.Fail("The message was not refused.");
         }
         catch (DelimitedMessageException e)
