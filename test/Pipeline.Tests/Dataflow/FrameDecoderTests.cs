@@ -134,9 +134,9 @@ public sealed class FrameDecoderTests
         ReactorInbox inbox = new([Small, Large]);
         ReceiveAllowance allowance = new(long.MaxValue);
         PeerLanes lanes = inbox.Open(allowance, CancellationToken.None);
-        using ChannelDemultiplexer demultiplexer = new(new ChannelTable([Small, Large]), peer, [.. lanes.Lanes], allowance, received);
+        using ChannelDemultiplexer demultiplexer = new(new ChannelTable([Small, Large]), peer, [.. lanes.Lanes], allowance, received, ArrayPool<byte>.Shared);
         Pipe pipe = new(new PipeOptions(pauseWriterThreshold: 0, minimumSegmentSize: 16));
-        FrameDecoder decoder = new(pipe.Reader, demultiplexer, PacketCodec.DefaultMaxDataSize);
+        FrameDecoder decoder = new(pipe.Reader, demultiplexer, new ConnectionOptions { ReceiveRate = null });
         Task running = decoder.RunAsync(CancellationToken.None);
         for (int at = 0; at < wire.Length && !running.IsCompleted;)
         {

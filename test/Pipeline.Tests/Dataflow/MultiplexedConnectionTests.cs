@@ -168,7 +168,7 @@ public sealed class MultiplexedConnectionTests
             ChannelDescriptor[] channels,
             Func<Envelope, CancellationToken, ValueTask>? handler = null)
         {
-            ConnectionOptions options = new() { TimeProvider = time };
+            ConnectionOptions options = new() { TimeProvider = time, SendRate = null, ReceiveRate = null };
             _keepAlive = new KeepAlive(options);
             _channels = new ChannelTable(channels);
             Connection = new MultiplexedConnection(options, connection, _channels, [.. channels.Select(channel => channel.Id)], _keepAlive);
