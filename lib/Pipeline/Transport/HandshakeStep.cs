@@ -17,13 +17,22 @@ internal static class HandshakeStep
         TimeSpan timeout,
         TimeProvider timeProvider,
         CancellationToken cancellationToken)
+        where T : IAsyncDisposable
     {
         using CancellationTokenSource deadline = new(timeout, timeProvider);
         using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
         using CancellationTokenRegistration over = either.Token.UnsafeRegister(static stream => ((Stream?)stream)?.Dispose(), closeWhenOver);
         try
         {
-            return await handshake(either.Token).ConfigureAwait(false);
+            T established = await handshake(either.Token).ConfigureAwait(false);
+            if (over.Unregister())
+            {
+                return established;
+            }
+
+            // The time was over at the very last moment, and the stream is closed.
+            await established.DisposeAsync().ConfigureAwait(false);
+            throw new OperationCanceledException(either.Token);
         }
         catch (HandshakeException)
         {
