@@ -47,6 +47,7 @@ public sealed class NodeKey : IDisposable
     /// <summary>Reads a key file.</summary>
     /// <exception cref="NodeKeyFileException">The file is damaged; the message says how, and what would be right.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
+    /// <exception cref="UnauthorizedAccessException">The file must not be read, or is a folder.</exception>
     public static NodeKey Load(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);

@@ -96,6 +96,7 @@ public static class Handshake
 
         return HandshakeStep.WithDeadlineAsync(
             token => RunAsync(stream, key, ephemeral, localInfo, dialled, options.TimeProvider, token),
+            stream,
             options.Timeout,
             options.TimeProvider,
             cancellationToken);

@@ -12,8 +12,20 @@ namespace Pipeline.Transport;
 /// <param name="Port">The TCP port. 0 is legal in an address that is only passed on.</param>
 public sealed record NetAddress(NodeId Id, string Host, ushort Port)
 {
+    /// <summary>An IPv4 address, an IPv6 address without brackets, or a name to be resolved at each dial.</summary>
+    public string Host
+    {
+        get;
+        init
+        {
+            field = value;
+            Ip = ParseIp(value);
+        }
+    }
+    = Host;
+
     /// <summary>The host when it is an IP address; null when it is a name.</summary>
-    public IPAddress? Ip { get; } = ParseIp(Host);
+    public IPAddress? Ip { get; private init; } = ParseIp(Host);
 
     /// <summary><c>host:port</c>, with brackets around an IPv6 address.</summary>
     public string DialString => HostPort.Format(Host, Port);

@@ -17,7 +17,10 @@ public sealed record SecretConnectionOptions
     /// <summary>Where time comes from. Default: the system's clock.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
-    /// <summary>Whether the stream beneath stays open when the connection is disposed of, or does not come about. Default false.</summary>
+    /// <summary>
+    /// Whether the stream beneath stays open when the connection is disposed of, or does not come about. Default false. What ends a
+    /// pending operation then is its token alone, so the stream has to heed it.
+    /// </summary>
     public bool LeaveOpen { get; init; }
 }
 
@@ -123,6 +126,7 @@ public sealed class SecretConnection : Stream
         options ??= new SecretConnectionOptions();
         return await HandshakeStep.WithDeadlineAsync(
             token => EstablishAsync(stream, key, ephemeral: null, options.LeaveOpen, token),
+            options.LeaveOpen ? null : stream,
             options.HandshakeTimeout,
             options.TimeProvider,
             cancellationToken).ConfigureAwait(false);

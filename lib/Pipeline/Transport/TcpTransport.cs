@@ -76,9 +76,10 @@ public sealed class TcpTransport : ITransport
     public ITransportListener Listen(IPEndPoint endPoint)
     {
         ArgumentNullException.ThrowIfNull(endPoint);
-        Socket socket = new(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        Socket? socket = null;
         try
         {
+            socket = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
             SetBuffers(socket);
             socket.Bind(endPoint);
             socket.Listen(Backlog);
@@ -86,7 +87,7 @@ public sealed class TcpTransport : ITransport
         }
         catch (SocketException e)
         {
-            socket.Dispose();
+            socket?.Dispose();
             throw new IOException($"Nothing can listen on {endPoint}: {e.Message}.", e);
         }
     }

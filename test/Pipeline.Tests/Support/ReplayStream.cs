@@ -11,6 +11,9 @@ internal sealed class ReplayStream(ReadOnlyMemory<byte> script, Func<int>? split
     /// <summary>Whether the remote falls silent after its script; otherwise it closes the connection.</summary>
     public bool StaysSilent { get; init; }
 
+    /// <summary>Whether a wait ends when its token is cancelled; some streams only end it when they are closed.</summary>
+    public bool HeedsTokens { get; init; } = true;
+
     /// <summary>All that was written to the remote so far.</summary>
     public byte[] Written
     {
@@ -31,7 +34,7 @@ internal sealed class ReplayStream(ReadOnlyMemory<byte> script, Func<int>? split
         {
             if (StaysSilent)
             {
-                await _disposed.Task.WaitAsync(cancellationToken);
+                await _disposed.Task.WaitAsync(HeedsTokens ? cancellationToken : CancellationToken.None);
                 throw new ObjectDisposedException(nameof(ReplayStream));
             }
 

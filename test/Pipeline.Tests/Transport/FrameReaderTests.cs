@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using System.Security.Cryptography;
 using Pipeline.Cryptography;
 using Pipeline.Tests.Support;
@@ -38,6 +39,20 @@ public sealed class FrameReaderTests
                 $"ended after {length} of the 1044 bytes of a frame",
                 cancellationToken);
         }
+    }
+
+    [Test]
+    public async Task A_cancelled_read_does_not_hide_that_the_last_frame_is_cut_off(CancellationToken cancellationToken)
+    {
+        using FrameReader reader = new(new MemoryStream([.. Frames.Seal(Cipher(), [7]), 1, 2, 3]), Cipher());
+        ReadResult result = await reader.ReadAsync(cancellationToken);
+        reader.AdvanceTo(result.Buffer.Start, result.Buffer.End);
+        await Assert.ThrowsAsync<SecretConnectionException>(() => reader.ReadAsync(cancellationToken).AsTask());
+
+        reader.CancelPendingRead();
+        result = await reader.ReadAsync(cancellationToken);
+
+        Assert.That((result.IsCanceled, result.IsCompleted, result.Buffer.Length), Is.EqualTo((true, false, 1L)));
     }
 
     [TestCase("repeated", new[] { 0, 1, 1 }, 2)]
@@ -107,10 +122,10 @@ public sealed class FrameReaderTests
         using FrameReader reader = new(local, Cipher());
         FrameCipher cipher = Cipher();
         await remote.WriteAsync(Frames.Seal(cipher, [1]), cancellationToken);
-        System.IO.Pipelines.ReadResult first = await reader.ReadAsync(cancellationToken);
+        ReadResult first = await reader.ReadAsync(cancellationToken);
         reader.AdvanceTo(first.Buffer.Start, first.Buffer.End);
 
-        Task<System.IO.Pipelines.ReadResult> second = reader.ReadAsync(cancellationToken).AsTask();
+        Task<ReadResult> second = reader.ReadAsync(cancellationToken).AsTask();
         await remote.WriteAsync(Frames.Seal(cipher, []), cancellationToken);
         await remote.DrainAsync(cancellationToken);
         await remote.WriteAsync(Frames.Seal(cipher, [2]), cancellationToken);

@@ -403,6 +403,28 @@ public sealed class HandshakeTests
         Assert.That(stream.IsDisposed, Is.True);
     }
 
+    [Test]
+    public async Task A_stream_that_heeds_no_token_does_not_keep_a_handshake_from_ending([Values] bool cancelled, CancellationToken cancellationToken)
+    {
+        FakeTimeProvider time = new();
+        using CancellationTokenSource cancel = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        await using ReplayStream stream = new(Array.Empty<byte>()) { StaysSilent = true, HeedsTokens = false };
+        Task<AuthenticatedConnection> handshake = Handshake.PerformAsync(
+            stream, _key, Info, options: new HandshakeOptions { TimeProvider = time }, cancellationToken: cancel.Token);
+
+        if (cancelled)
+        {
+            await cancel.CancelAsync();
+            await Assert.CatchAsync<OperationCanceledException>(() => handshake);
+        }
+        else
+        {
+            time.Advance(TimeSpan.FromSeconds(20));
+            HandshakeException? e = await Assert.ThrowsAsync<HandshakeException>(() => handshake);
+            Assert.That(e!.Failure, Is.EqualTo(HandshakeFailure.Timeout));
+        }
+    }
+
     [TestCase(0)]
     [TestCase(Recording.EphemeralKeyBytes)]
     [TestCase(Recording.HandshakeBytes - 1)]

@@ -122,5 +122,16 @@ public sealed class NetAddressTests
     }
 
     [Test]
+    public void A_copy_with_another_host_has_its_IP_address()
+    {
+        NetAddress address = new(NodeId.Parse(Id), "1.2.3.4", 5);
+
+        Assert.That((address with { Host = "10.0.0.1" }).Ip, Is.EqualTo(IPAddress.Parse("10.0.0.1")));
+        Assert.That((address with { Host = "example.org" }).Ip, Is.Null);
+        Assert.That((address with { Port = 6 }).Ip, Is.EqualTo(address.Ip));
+        Assert.That(address with { Host = "10.0.0.1" }, Is.EqualTo(new NetAddress(address.Id, "10.0.0.1", 5)));
+    }
+
+    [Test]
     public void An_address_without_a_node_id_is_not_valid() => Assert.That(new NetAddress(default, "8.8.8.8", 1).IsValid, Is.False);
 }
