@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
@@ -14,6 +15,9 @@ public sealed class NodeKey : IDisposable
     private const string FileType = "tendermint/PrivKeyEd25519";
     private const int SeedSize = 32;
     private const int MaxFileSize = 64 * 1024;
+
+    // By default '+' would be escaped, which the reference does not do.
+    private static readonly KeyFileContext PlainContext = new(new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 
     private readonly SigningKey _key;
 
@@ -116,7 +120,7 @@ public sealed class NodeKey : IDisposable
         {
             return JsonSerializer.SerializeToUtf8Bytes(
                 new KeyFile(new KeyFile.PrivateKey(FileType, Convert.ToBase64String(pair))),
-                KeyFileContext.Default.KeyFile);
+                PlainContext.KeyFile);
         }
         finally
         {
@@ -144,7 +148,7 @@ public sealed class NodeKey : IDisposable
 
         if (key.Type != FileType)
         {
-            throw new NodeKeyFileException(path, $"its key is of type '{key.Type}'");
+            throw new NodeKeyFileException(path, key.Type is null ? "its key has no \"type\"" : $"its key is of type '{key.Type}'");
         }
 
         byte[] pair = new byte[SeedSize + PublicKey.Size];

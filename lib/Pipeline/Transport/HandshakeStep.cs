@@ -56,30 +56,32 @@ internal static class HandshakeStep
     }
 
     /// <summary>
-    /// Sends <paramref name="message"/> and reads the remote's at the same time: neither side waits for the other to begin. What was
+    /// Sends <paramref name="ours"/> and reads the remote's at the same time: neither side waits for the other to begin. What was
     /// read counts even when sending failed, because a remote may say who it is and hang up.
     /// </summary>
     public static async Task<T> ExchangeAsync<T>(
         Stream stream,
-        ReadOnlyMemory<byte> message,
+        ReadOnlyMemory<byte> ours,
         Func<CancellationToken, Task<T>> read,
         CancellationToken cancellationToken)
     {
         using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        Task write = WriteAsync(stream, message, stop.Token);
+        Task write = WriteAsync(stream, ours, stop.Token);
+        T message;
         try
         {
-            return await read(stop.Token).ConfigureAwait(false);
+            message = await read(stop.Token).ConfigureAwait(false);
         }
         catch
         {
             await stop.CancelAsync().ConfigureAwait(false);
+            await write.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
-        finally
-        {
-            await write.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
+
+        await write.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        cancellationToken.ThrowIfCancellationRequested();
+        return message;
     }
 
     private static async Task WriteAsync(Stream stream, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)

@@ -66,8 +66,9 @@ public static class DelimitedMessage
             int length = await ReadLengthAsync(stream, buffer, maxSize, cancellationToken).ConfigureAwait(false);
             if (length > buffer.Length)
             {
+                byte[] larger = ArrayPool<byte>.Shared.Rent(length);
                 ArrayPool<byte>.Shared.Return(buffer);
-                buffer = ArrayPool<byte>.Shared.Rent(length);
+                buffer = larger;
             }
 
             int read = await stream.ReadAtLeastAsync(buffer.AsMemory(0, length), length, throwOnEndOfStream: false, cancellationToken)
