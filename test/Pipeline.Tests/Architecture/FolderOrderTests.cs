@@ -166,6 +166,17 @@ public sealed class FolderOrderTests
             Is.EqualTo([new FolderUse("Wire", "Transport", user.Contains("<T> where T : Used;", StringComparison.Ordinal) ? "User`1" : "User")]));
     }
 
+    // A reader that loses its place among instructions goes on with nonsense, which large assemblies hold enough of to show.
+    [TestCase(typeof(object))]
+    [TestCase(typeof(System.Xml.XmlReader))]
+    [TestCase(typeof(CSharpCompilation))]
+    public void Every_instruction_of_a_large_assembly_is_understood(Type inAssembly)
+    {
+        using FileStream assembly = File.OpenRead(inAssembly.Assembly.Location);
+
+        Assert.That(() => AssemblyDependencies.Read(assembly), Throws.Nothing);
+    }
+
     [TestCase("using Pipeline.Transport;\nnamespace Pipeline.Wire;", TestName = "using")]
     [TestCase("using static Pipeline.Transport.Used;\nnamespace Pipeline.Wire;", TestName = "static using")]
     [TestCase("using Short = Pipeline.Transport.Used;\nnamespace Pipeline.Wire;", TestName = "alias")]
