@@ -20,7 +20,8 @@ public sealed class HandmadeMessagesTests
 {
     private static readonly BlockID NoBlock = new() { PartSetHeader = new PartSetHeader() };
 
-    private static readonly BlockID SomeBlock = new() { Hash = Text("h"), PartSetHeader = new PartSetHeader { Total = 1, Hash = Text("p") } };
+    private static readonly BlockID SomeBlock =
+        new() { Hash = Text("h"), PartSetHeader = new PartSetHeader { Total = 1, Hash = Text("p") } };
 
     private static IEnumerable<TestCaseData> Messages()
     {
@@ -319,7 +320,9 @@ public sealed class HandmadeMessagesTests
             BlockSync.TypesReflection.Descriptor,
             StateSync.TypesReflection.Descriptor,
         ];
-        IEnumerable<FieldDescriptor> fields = schemas.SelectMany(schema => schema.MessageTypes).SelectMany(type => type.Fields.InDeclarationOrder());
+        IEnumerable<FieldDescriptor> fields = schemas
+            .SelectMany(schema => schema.MessageTypes)
+            .SelectMany(type => type.Fields.InDeclarationOrder());
         Assert.That(fields.Select(field => field.FullName).Except(seen), Is.Empty);
     }
 

@@ -64,7 +64,9 @@ public static class Recordings
     private static ulong ReadVarint(ref ReadOnlyMemory<byte> source)
     {
         OperationStatus status = Varint.TryRead(source.Span, out ulong value, out int length);
-        source = status == OperationStatus.Done ? source[length..] : throw new InvalidDataException($"The trace has a bad varint: {status}.");
+        source = status == OperationStatus.Done
+            ? source[length..]
+            : throw new InvalidDataException($"The trace has a bad varint: {status}.");
         return value;
     }
 

@@ -49,6 +49,18 @@ public enum HandshakeFailure
 
     /// <summary>The remote has none of our channels.</summary>
     NoCommonChannel,
+
+    /// <summary>The remote is connected already, or being dialled.</summary>
+    AlreadyConnected,
+
+    /// <summary>Another node with the remote's IP address is connected already.</summary>
+    DuplicateIp,
+
+    /// <summary>There are as many inbound peers as this node takes.</summary>
+    TooManyInboundPeers,
+
+    /// <summary>This node stops.</summary>
+    SwitchStopped,
 }
 
 /// <summary>A connection did not come about. The message says why, in a sentence for people.</summary>

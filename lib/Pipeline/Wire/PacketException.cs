@@ -17,6 +17,12 @@ public enum PacketFault
 
     /// <summary>The packet's channel id is not within 0 to 255.</summary>
     ChannelIdOutOfRange,
+
+    /// <summary>The packet is for a channel that this node does not have.</summary>
+    UnknownChannel,
+
+    /// <summary>The message that the packet belongs to is longer than its channel allows.</summary>
+    MessageTooLong,
 }
 
 /// <summary>Bytes that should have been a packet are not one. The connection they came from cannot go on.</summary>

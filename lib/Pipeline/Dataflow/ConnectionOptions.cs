@@ -1,0 +1,60 @@
+using Pipeline.Wire;
+
+namespace Pipeline.Dataflow;
+
+/// <summary>Settings of the connections of a node.</summary>
+public sealed record ConnectionOptions
+{
+    /// <summary>How often a ping is sent. More than 0; default 60 s.</summary>
+    public TimeSpan PingInterval { get; init => field = Positive(value, nameof(PingInterval)); } = TimeSpan.FromSeconds(60);
+
+    /// <summary>
+    /// How long the answer to a ping may take before the connection ends; the clock stands still while this node does not read. More than
+    /// 0; default 45 s.
+    /// </summary>
+    public TimeSpan PongTimeout { get; init => field = Positive(value, nameof(PongTimeout)); } = TimeSpan.FromSeconds(45);
+
+    /// <summary>
+    /// The most bytes of a message in one packet, sent or received. 1 to 4 MiB; default 1024 (<c>max_packet_msg_payload_size</c>). Both ends
+    /// of a connection need the same.
+    /// </summary>
+    public int MaxPacketDataSize
+    {
+        get;
+        init
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(value, 1, nameof(MaxPacketDataSize));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value, 4 << 20, nameof(MaxPacketDataSize));
+            field = value;
+        }
+    } = PacketCodec.DefaultMaxDataSize;
+
+    /// <summary>
+    /// How many bytes of one peer may wait for reactors beyond the bounds of their channels, before the peer's connection is not read any
+    /// more. At least 0; default 1 MiB.
+    /// </summary>
+    public long ReceiveAllowance
+    {
+        get;
+        init
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(value, nameof(ReceiveAllowance));
+            field = value;
+        }
+    } = 1 << 20;
+
+    /// <summary>How long a send waits for room unless it says otherwise. More than 0; default 10 s.</summary>
+    public TimeSpan SendTimeout { get; init => field = Positive(value, nameof(SendTimeout)); } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long a graceful stop waits until all is sent and the remote has closed its side. More than 0; default 5 s.</summary>
+    public TimeSpan FlushTimeout { get; init => field = Positive(value, nameof(FlushTimeout)); } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Where time comes from. Default: the system's clock.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    private static TimeSpan Positive(TimeSpan value, string property)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(value, TimeSpan.Zero, property);
+        return value;
+    }
+}

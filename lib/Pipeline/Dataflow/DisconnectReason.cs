@@ -1,0 +1,39 @@
+namespace Pipeline.Dataflow;
+
+/// <summary>Kinds of reasons for which a connection ended.</summary>
+public enum DisconnectKind
+{
+    /// <summary>The remote closed the connection.</summary>
+    RemoteClosed,
+
+    /// <summary>The connection broke.</summary>
+    ConnectionLost,
+
+    /// <summary>The remote sent what the protocol does not allow.</summary>
+    ProtocolViolation,
+
+    /// <summary>The remote did not answer a ping in time.</summary>
+    PongTimeout,
+
+    /// <summary>A reactor threw while it dealt with the peer.</summary>
+    ReactorFailed,
+
+    /// <summary>A reactor, or the user's own code, stopped the peer because of what it did.</summary>
+    Misbehaved,
+
+    /// <summary>A reactor, or the user's own code, is done with the peer.</summary>
+    Stopped,
+
+    /// <summary>The switch stops.</summary>
+    SwitchStopped,
+}
+
+/// <summary>Why a connection ended.</summary>
+/// <param name="Kind">The kind of reason.</param>
+/// <param name="Message">A sentence for people.</param>
+/// <param name="Exception">What was thrown, if anything was.</param>
+public sealed record DisconnectReason(DisconnectKind Kind, string Message, Exception? Exception = null)
+{
+    /// <inheritdoc />
+    public override string ToString() => $"{Kind}: {Message}";
+}

@@ -1,0 +1,39 @@
+namespace Pipeline.Dataflow;
+
+/// <summary>A message that a peer sent, as it came: not parsed.</summary>
+public readonly struct Envelope
+{
+    private readonly PooledBuffer? _owner;
+
+    /// <summary>Makes an envelope, as tests of reactors may want to.</summary>
+    /// <param name="peer">The sender.</param>
+    /// <param name="channel">The channel of the message.</param>
+    /// <param name="data">The bytes of the message.</param>
+    public Envelope(IPeer peer, ChannelDescriptor channel, ReadOnlyMemory<byte> data)
+        : this(peer, channel, data, owner: null)
+    {
+    }
+
+    internal Envelope(IPeer peer, ChannelDescriptor channel, ReadOnlyMemory<byte> data, PooledBuffer? owner)
+    {
+        Peer = peer;
+        Channel = channel;
+        Data = data;
+        _owner = owner;
+    }
+
+    /// <summary>The sender.</summary>
+    public IPeer Peer { get; }
+
+    /// <summary>The channel of the message.</summary>
+    public ChannelDescriptor Channel { get; }
+
+    /// <summary>The bytes of the message, until <see cref="Release"/>.</summary>
+    public ReadOnlyMemory<byte> Data { get; }
+
+    /// <summary>
+    /// Gives the bytes back to the pool they may have come from; nobody may read them afterwards. Who does not call this leaves them to
+    /// the garbage collector. A second call, also on a copy, does nothing.
+    /// </summary>
+    public void Release() => _owner?.Release();
+}

@@ -1,0 +1,59 @@
+using System.Net;
+using Pipeline.Cryptography;
+using Pipeline.Transport;
+
+namespace Pipeline.Dataflow;
+
+/// <summary>
+/// A connected node: where envelopes come from and messages go to. Each connection is a peer of its own, also when the same node
+/// connects again.
+/// </summary>
+/// <remarks>Source: <c>docs/protocol.md</c>, the grammar of reactor calls.</remarks>
+public interface IPeer
+{
+    /// <summary>The node's id, which it has proved to own.</summary>
+    NodeId Id { get; }
+
+    /// <summary>What the node said of itself.</summary>
+    NodeInfo NodeInfo { get; }
+
+    /// <summary>Whether this node dialled the peer.</summary>
+    bool IsOutbound { get; }
+
+    /// <summary>The address that was dialled; null when the peer dialled.</summary>
+    NetAddress? DialledAddress { get; }
+
+    /// <summary>The other end of the connection.</summary>
+    IPEndPoint RemoteEndPoint { get; }
+
+    /// <summary>Cancelled as soon as the connection begins to end.</summary>
+    CancellationToken Stopped { get; }
+
+    /// <summary>Completes, and never fails, when the connection has ended: its socket closed and both directions at rest.</summary>
+    Task<DisconnectReason> Completion { get; }
+
+    /// <summary>Whether both this node and the peer have the channel.</summary>
+    bool HasChannel(byte channelId);
+
+    /// <summary>Queues a message without waiting. The caller still has to dispose of <paramref name="message"/>.</summary>
+    SendResult TrySend(SerializedMessage message);
+
+    /// <summary>
+    /// Queues a message, waiting for room if there is none. The caller still has to dispose of <paramref name="message"/>, and may do so
+    /// at once.
+    /// </summary>
+    /// <param name="message">The message.</param>
+    /// <param name="timeout">The longest wait; null for the node's setting, 10 s by default.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <returns><see cref="SendResult.QueueFull"/> when there was no room in time.</returns>
+    /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled; the message is not queued.</exception>
+    ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout = null, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Ends the connection. Returns at once and may be called from anywhere, also from a reactor's own callback; the first reason counts.
+    /// </summary>
+    void Stop(DisconnectReason reason);
+
+    /// <summary>What the connection has done so far, and what waits in it.</summary>
+    ConnectionStatus GetStatus();
+}

@@ -1,0 +1,284 @@
+using System.Collections.Immutable;
+using System.Security.Cryptography;
+using Pipeline.Transport;
+using Pipeline.Wire;
+
+namespace Pipeline.Dataflow;
+
+/// <summary>
+/// One secret connection with its two loops: what the send block holds goes out, what comes in goes to the lanes. Whatever happens first,
+/// an end of the stream, an error, a pong that does not come, or a stop, is the reason for which all of it ends.
+/// </summary>
+internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
+{
+    private readonly ConnectionOptions _options;
+    private readonly SecretConnection _connection;
+    private readonly ChannelTable _channels;
+    private readonly KeepAlive _keepAlive;
+    private readonly FrameEncoder _encoder;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly TaskCompletionSource<DisconnectReason> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly long _start;
+
+    // Set by Start; the owner and the lane of the channel at each index.
+    private FrameDecoder? _decoder;
+    private (PeerLanes Owner, Lane Lane)[] _lanes = [];
+
+    // Invariant: each is set once. _reason is the first reason to end; _stopping is cancelled right after it. _reasonAfterFlush becomes it
+    // when everything has been sent.
+    private DisconnectReason? _reason;
+    private DisconnectReason? _reasonAfterFlush;
+
+    // Guarded by _keepAliveGate; times since _start. Invariant: _pongDeadline is null unless a ping waits for its answer and reading goes
+    // on: while this node does not read, a pong cannot be seen and nobody is to be blamed. _nextUnaskedPong is set while it does not read.
+    private readonly Lock _keepAliveGate = new();
+    private TimeSpan _nextPing;
+    private TimeSpan? _pongDeadline;
+    private TimeSpan? _nextUnaskedPong;
+    private bool _pongIsAwaited;
+
+    public MultiplexedConnection(
+        ConnectionOptions options,
+        SecretConnection connection,
+        ChannelTable channels,
+        ImmutableArray<byte> remoteChannels,
+        KeepAlive keepAlive)
+    {
+        _options = options;
+        _connection = connection;
+        _channels = channels;
+        _keepAlive = keepAlive;
+        _start = options.TimeProvider.GetTimestamp();
+        _nextPing = options.PingInterval;
+        Allowance = new ReceiveAllowance(options.ReceiveAllowance);
+        Outgoing = new PrioritySendBlock(channels, remoteChannels, options.MaxPacketDataSize, options.TimeProvider);
+        _encoder = new FrameEncoder(Outgoing, connection.Output);
+        Stopped = _stopping.Token;
+    }
+
+    public PrioritySendBlock Outgoing { get; }
+
+    /// <summary>What the lanes of this connection may hold beyond their bounds.</summary>
+    public ReceiveAllowance Allowance { get; }
+
+    /// <summary>Cancelled as soon as there is a reason to end.</summary>
+    public CancellationToken Stopped { get; }
+
+    /// <summary>Completes when both loops are over and the stream is closed.</summary>
+    public Task<DisconnectReason> Completion => _completion.Task;
+
+    /// <summary>Starts both loops. Called once, also when the connection was stopped before: it closes the stream.</summary>
+    /// <param name="peer">The sender of the envelopes.</param>
+    /// <param name="owners">The lanes of all reactors, which together have each channel once.</param>
+    public void Start(IPeer peer, IEnumerable<PeerLanes> owners)
+    {
+        _lanes = new (PeerLanes, Lane)[_channels.Count];
+        foreach (PeerLanes owner in owners)
+        {
+            foreach (Lane lane in owner.Lanes)
+            {
+                _lanes[_channels.IndexOf(lane.Channel.Id)] = (owner, lane);
+            }
+        }
+
+        ChannelDemultiplexer demultiplexer = new(_channels, peer, [.. _lanes.Select(entry => entry.Lane)], Allowance, this);
+        _decoder = new FrameDecoder(_connection.Input, demultiplexer, _options.MaxPacketDataSize);
+        _keepAlive.Add(this);
+        _ = RunAsync(demultiplexer, _decoder);
+    }
+
+    /// <summary>Ends the connection at once; what waits to be sent is dropped. The first reason counts.</summary>
+    public void Stop(DisconnectReason reason)
+    {
+        if (Interlocked.CompareExchange(ref _reason, reason, null) is null)
+        {
+            Outgoing.Abort();
+
+            // Callbacks of the user's may be registered, so not on this thread.
+            _ = _stopping.CancelAsync();
+        }
+    }
+
+    /// <summary>Takes no more messages, sends those that wait, and ends the connection, within <see cref="ConnectionOptions.FlushTimeout"/>.</summary>
+    public async Task StopGracefullyAsync(DisconnectReason reason)
+    {
+        Interlocked.CompareExchange(ref _reasonAfterFlush, reason, null);
+        Outgoing.Complete();
+        try
+        {
+            await Completion.WaitAsync(_options.FlushTimeout, _options.TimeProvider).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            Stop(reason);
+            await Completion.ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Ends the connection, once started, and waits until it has ended.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        // The token source holds nothing that would have to be disposed of, and a late Stop may still want to cancel it.
+        Stop(new DisconnectReason(DisconnectKind.Stopped, "The connection was disposed of."));
+        await Completion.ConfigureAwait(false);
+    }
+
+    public ConnectionStatus GetStatus()
+    {
+        bool isPaused;
+        lock (_keepAliveGate)
+        {
+            isPaused = _nextUnaskedPong is not null;
+        }
+
+        return new ConnectionStatus(
+            Elapsed(),
+            _encoder.BytesSent,
+            _decoder?.BytesReceived ?? 0,
+            isPaused,
+            [.. _channels.Select((channel, index) => GetStatus(channel, index))]);
+    }
+
+    /// <summary>Called by the timer of all connections, often enough.</summary>
+    public void OnTick()
+    {
+        TimeSpan now = Elapsed();
+        bool pongIsLate = false;
+        lock (_keepAliveGate)
+        {
+            if (_nextUnaskedPong is { } nextPong)
+            {
+                if (now >= nextPong)
+                {
+                    _nextUnaskedPong = now + UnaskedPongInterval;
+                    Outgoing.RequestPong();
+                }
+
+                return;
+            }
+
+            pongIsLate = now >= _pongDeadline;
+            if (now >= _nextPing)
+            {
+                _nextPing = now + _options.PingInterval;
+                if (!_pongIsAwaited)
+                {
+                    _pongIsAwaited = true;
+                    _pongDeadline = now + _options.PongTimeout;
+                }
+
+                Outgoing.RequestPing();
+            }
+        }
+
+        if (pongIsLate)
+        {
+            Stop(new DisconnectReason(
+                DisconnectKind.PongTimeout,
+                $"The remote did not answer a ping within {_options.PongTimeout.TotalSeconds:0.###} s."));
+        }
+    }
+
+    void IKeepAliveTarget.OnPing() => Outgoing.RequestPong();
+
+    void IKeepAliveTarget.OnPong()
+    {
+        lock (_keepAliveGate)
+        {
+            _pongIsAwaited = false;
+            _pongDeadline = null;
+        }
+    }
+
+    void IKeepAliveTarget.OnPause()
+    {
+        lock (_keepAliveGate)
+        {
+            _pongDeadline = null;
+            _nextUnaskedPong = Elapsed();
+        }
+    }
+
+    void IKeepAliveTarget.OnResume()
+    {
+        lock (_keepAliveGate)
+        {
+            _nextUnaskedPong = null;
+            _pongDeadline = _pongIsAwaited ? Elapsed() + _options.PongTimeout : null;
+        }
+    }
+
+    // A remote with the same settings gives us this long to answer its ping, which we cannot see while we do not read.
+    private TimeSpan UnaskedPongInterval => _options.PongTimeout / 3;
+
+    private TimeSpan Elapsed() => _options.TimeProvider.GetElapsedTime(_start);
+
+    private ChannelStatus GetStatus(ChannelDescriptor channel, int index)
+    {
+        (int queued, long queuedBytes, long sent, long sentBytes) = Outgoing.GetStatus(index);
+        (int waiting, long waitingBytes, long received, long receivedBytes) =
+            index < _lanes.Length ? _lanes[index].Owner.GetStatus(_lanes[index].Lane) : default;
+        return new ChannelStatus(channel, queued, queuedBytes, sent, sentBytes, waiting, waitingBytes, received, receivedBytes);
+    }
+
+    private async Task RunAsync(ChannelDemultiplexer demultiplexer, FrameDecoder decoder)
+    {
+        await Task.WhenAll(ReceiveAsync(decoder), SendAsync()).ConfigureAwait(false);
+        _keepAlive.Remove(this);
+        demultiplexer.Dispose();
+        try
+        {
+            await _connection.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (IOException)
+        {
+            // It is closed as well as it can be.
+        }
+
+        _completion.SetResult(_reason!);
+    }
+
+    // The loops never start on the caller's thread: it is in the middle of adding a peer.
+    private async Task ReceiveAsync(FrameDecoder decoder)
+    {
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        try
+        {
+            await decoder.RunAsync(Stopped).ConfigureAwait(false);
+            Stop(Volatile.Read(ref _reasonAfterFlush)
+                ?? new DisconnectReason(DisconnectKind.RemoteClosed, "The remote closed the connection."));
+        }
+        catch (Exception e)
+        {
+            Stop(Explain(e));
+        }
+    }
+
+    private async Task SendAsync()
+    {
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        try
+        {
+            await _encoder.RunAsync(Stopped).ConfigureAwait(false);
+
+            // Everything was sent. To close now could make what the remote has not read yet be lost: a socket that is closed with unread
+            // data resets the connection. So the remote closes, when it has read to the end, or the graceful stop runs out of time.
+            await _connection.CompleteWritesAsync().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            Stop(Explain(e));
+        }
+    }
+
+    // Whatever a loop ends with ends the connection with a reason; nothing may get lost in a task that nobody awaits.
+    private static DisconnectReason Explain(Exception exception) => exception switch
+    {
+        PacketException e => new DisconnectReason(DisconnectKind.ProtocolViolation, e.Message, e),
+        SecretConnectionException { Fault: not SecretConnectionFault.TruncatedFrame } e =>
+            new DisconnectReason(DisconnectKind.ProtocolViolation, e.Message, e),
+        IOException or ObjectDisposedException or OperationCanceledException or CryptographicException =>
+            new DisconnectReason(DisconnectKind.ConnectionLost, $"The connection broke: {exception.Message}", exception),
+        _ => new DisconnectReason(DisconnectKind.ConnectionLost, $"The connection failed in an unforeseen way: {exception.Message}", exception),
+    };
+}

@@ -1,0 +1,185 @@
+namespace Pipeline.Dataflow;
+
+/// <summary>
+/// The lanes of one peer in one reactor's inbox, served by bytes: the lane that has been served least goes first. When the inbox has
+/// a handler, this is also the work item that runs it, for one message of the peer at a time.
+/// </summary>
+internal sealed class PeerLanes : IThreadPoolWorkItem
+{
+    // Messages handled in one turn on the thread pool before others get theirs.
+    private const int MessagesPerTurn = 16;
+
+    private readonly ReactorInbox _inbox;
+    private readonly Lane[] _lanes;
+    private readonly CancellationToken _cancellationToken;
+
+    // Guarded by _gate, with what the lanes say is guarded by it.
+    // Invariant: _isReady from when the inbox is told that there are messages until a take finds none; at most one turn exists at a time.
+    // _running is set while the handler has a message. Nothing is added once _isClosed, and nothing is there.
+    private readonly Lock _gate = new();
+    private bool _isReady;
+    private bool _isClosed;
+    private bool _isRunning;
+    private long _now;
+    private TaskCompletionSource? _atRest;
+
+    public PeerLanes(ReactorInbox inbox, IReadOnlyList<ChannelDescriptor> channels, ReceiveAllowance allowance, CancellationToken cancellationToken)
+    {
+        _inbox = inbox;
+        _cancellationToken = cancellationToken;
+        _lanes = [.. channels.Select(channel => new Lane(this, channel, allowance))];
+    }
+
+    public IReadOnlyList<Lane> Lanes => _lanes;
+
+    /// <summary>How much the inbox has served this peer; guarded by the inbox.</summary>
+    public long Served { get; set; }
+
+    public void Write(Lane lane, in Envelope envelope)
+    {
+        lock (_gate)
+        {
+            if (_isClosed)
+            {
+                envelope.Release();
+                return;
+            }
+
+            if (lane.Count == 0)
+            {
+                lane.Served = Math.Max(lane.Served, _now);
+            }
+
+            lane.Add(envelope);
+            if (_isReady)
+            {
+                return;
+            }
+
+            _isReady = true;
+        }
+
+        _inbox.OnReady(this);
+    }
+
+    /// <summary>Takes the next message. When there is none, the inbox is told again as soon as there is one.</summary>
+    public bool TryTake(out Envelope envelope)
+    {
+        Lane? next = null;
+        int charged = 0;
+        TaskCompletionSource? atRest = null;
+        lock (_gate)
+        {
+            foreach (Lane lane in _lanes)
+            {
+                if (lane.Count > 0 && (next is null || lane.Served < next.Served))
+                {
+                    next = lane;
+                }
+            }
+
+            if (next is null)
+            {
+                _isReady = false;
+                _isRunning = false;
+                atRest = _atRest;
+                envelope = default;
+            }
+            else
+            {
+                _now = next.Served;
+                _isRunning = _inbox.HasHandler;
+                envelope = next.Take(out charged);
+            }
+        }
+
+        atRest?.TrySetResult();
+        next?.ReleaseCharge(charged);
+        return next is not null;
+    }
+
+    public (int Messages, long Bytes, long MessagesReceived, long BytesReceived) GetStatus(Lane lane)
+    {
+        lock (_gate)
+        {
+            return (lane.Count, lane.Bytes, lane.MessagesReceived, lane.BytesReceived);
+        }
+    }
+
+    /// <summary>Waits until the reactor has dealt with everything that is here, as it should when the peer has left by itself.</summary>
+    public Task WhenAtRestAsync()
+    {
+        lock (_gate)
+        {
+            if (!_isReady)
+            {
+                return Task.CompletedTask;
+            }
+
+            _atRest ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            return _atRest.Task;
+        }
+    }
+
+    /// <summary>
+    /// Drops what is here; no message is handed out from now on. <see cref="WhenAtRestAsync"/> then waits for the one that the handler may
+    /// have at this moment.
+    /// </summary>
+    public void Close()
+    {
+        List<Envelope> dropped = [];
+        long charged = 0;
+        TaskCompletionSource? atRest = null;
+        lock (_gate)
+        {
+            _isClosed = true;
+            foreach (Lane lane in _lanes)
+            {
+                while (lane.Count > 0)
+                {
+                    dropped.Add(lane.Take(out int charge));
+                    charged += charge;
+                }
+            }
+
+            if (!_isRunning)
+            {
+                _isReady = false;
+                atRest = _atRest;
+            }
+        }
+
+        dropped.ForEach(envelope => envelope.Release());
+        _lanes.FirstOrDefault()?.ReleaseCharge(charged);
+        atRest?.TrySetResult();
+    }
+
+    /// <summary>One turn of the handler.</summary>
+    public void Execute()
+    {
+        for (int handled = 0; handled < MessagesPerTurn; handled++)
+        {
+            if (!TryTake(out Envelope envelope))
+            {
+                return;
+            }
+
+            ValueTask handling = _inbox.HandleAsync(envelope, _cancellationToken);
+            if (!handling.IsCompletedSuccessfully)
+            {
+                _ = FinishTurnAsync(handling);
+                return;
+            }
+
+            handling.GetAwaiter().GetResult();
+        }
+
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+
+    private async Task FinishTurnAsync(ValueTask handling)
+    {
+        await handling.ConfigureAwait(false);
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+}

@@ -1,0 +1,685 @@
+using System.Collections.Immutable;
+using System.Runtime.CompilerServices;
+using System.Threading.Tasks.Dataflow;
+using Pipeline.Wire;
+
+namespace Pipeline.Dataflow;
+
+/// <summary>
+/// What waits to be sent to one peer: a bounded queue for each channel, merged into packets so that each busy channel gets bytes in
+/// proportion to its priority. A dataflow target: a message it accepts is its own from then on, an offer without room is postponed.
+/// </summary>
+/// <remarks>
+/// The merge is start-time fair queueing: each channel has a virtual time that grows by a packet's bytes over the priority, the channel
+/// that is furthest behind goes next, and one that wakes up starts at the present, so that it neither saves up nor loses a share.
+/// </remarks>
+public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
+{
+    private readonly ChannelTable _channels;
+    private readonly SendQueue?[] _queues;
+    private readonly int _maxPacketDataSize;
+    private readonly TimeProvider _timeProvider;
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    // Guarded by _gate: the shared side of the queues and these.
+    // Invariant: _waiting messages are in the queues. _something is armed while _takerWaits, which is only while there is nothing to take.
+    // No message is accepted once _completing; none is taken once _aborted; none is there once _closed; each implies the one before it.
+    private readonly Lock _gate = new();
+    private readonly SingleWaiterSignal _something = new();
+    private long _waiting;
+    private bool _takerWaits;
+    private bool _completing;
+    private bool _aborted;
+    private bool _closed;
+    private Exception? _fault;
+
+    // Owned by the one who takes packets: the virtual time of the packet taken last.
+    private double _now;
+
+    // Set by anybody, taken by the one who takes packets. Pings and pongs are owed or not owed: a flood of pings gets no flood of pongs.
+    private int _pingIsDue;
+    private int _pongIsDue;
+
+    internal PrioritySendBlock(ChannelTable channels, ImmutableArray<byte> remoteChannels, int maxPacketDataSize, TimeProvider timeProvider)
+    {
+        _channels = channels;
+        _maxPacketDataSize = maxPacketDataSize;
+        _timeProvider = timeProvider;
+        _queues = [.. channels.Select(channel => remoteChannels.Contains(channel.Id) ? new SendQueue(channel) : null)];
+    }
+
+    /// <summary>Completes when everything was sent after <see cref="Complete"/>, or the connection ended; faults after <see cref="Fault"/>.</summary>
+    public Task Completion => _completion.Task;
+
+    /// <summary>Queues a message without waiting; the caller keeps its own hold on it.</summary>
+    public SendResult TrySend(SerializedMessage message)
+    {
+        ArgumentNullException.ThrowIfNull(message);
+        if (FindQueue(message, out SendResult refusal) is not { } queue)
+        {
+            return refusal;
+        }
+
+        bool wake;
+        lock (_gate)
+        {
+            if (_completing || !queue.HasRoomFor(message))
+            {
+                return _completing ? SendResult.PeerStopped : SendResult.QueueFull;
+            }
+
+            message.AddReference();
+            wake = Enqueue(queue, message);
+        }
+
+        Wake(wake);
+        return SendResult.Queued;
+    }
+
+    /// <summary>Queues a message, waiting for room in the order of the callers; the caller keeps its own hold on it.</summary>
+    public ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan timeout, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(message);
+        if (timeout < TimeSpan.Zero && timeout != Timeout.InfiniteTimeSpan)
+        {
+            throw new ArgumentOutOfRangeException(nameof(timeout), timeout, "A wait has a length of zero or more, or is infinite.");
+        }
+
+        cancellationToken.ThrowIfCancellationRequested();
+        if (FindQueue(message, out SendResult refusal) is not { } queue)
+        {
+            return new ValueTask<SendResult>(refusal);
+        }
+
+        bool wake = false;
+        SendWaiter? waiter = null;
+        lock (_gate)
+        {
+            if (_completing)
+            {
+                return new ValueTask<SendResult>(SendResult.PeerStopped);
+            }
+
+            message.AddReference();
+            if (queue.HasRoomFor(message))
+            {
+                wake = Enqueue(queue, message);
+            }
+            else
+            {
+                queue.Waiters.AddLast(waiter = new SendWaiter(this, queue, message));
+            }
+        }
+
+        Wake(wake);
+        return waiter is null ? new ValueTask<SendResult>(SendResult.Queued) : WaitForRoomAsync(waiter, timeout, cancellationToken);
+    }
+
+    /// <inheritdoc />
+    /// <remarks>
+    /// A message for a channel that one of the two nodes lacks, or that is too large for its channel, is declined. One that is accepted
+    /// must not be disposed of by the source.
+    /// </remarks>
+    public DataflowMessageStatus OfferMessage(
+        DataflowMessageHeader messageHeader,
+        SerializedMessage messageValue,
+        ISourceBlock<SerializedMessage>? source,
+        bool consumeToAccept)
+    {
+        if (!messageHeader.IsValid)
+        {
+            throw new ArgumentException("The header of the message is not valid.", nameof(messageHeader));
+        }
+
+        ArgumentNullException.ThrowIfNull(messageValue);
+        if (source is null && consumeToAccept)
+        {
+            throw new ArgumentException("Only a source can be asked to hand over the message.", nameof(consumeToAccept));
+        }
+
+        if (FindQueue(messageValue, out _) is not { } queue)
+        {
+            return DataflowMessageStatus.Declined;
+        }
+
+        bool wake = false;
+        lock (_gate)
+        {
+            if (_completing)
+            {
+                return DataflowMessageStatus.DecliningPermanently;
+            }
+
+            if (!queue.HasRoomFor(messageValue))
+            {
+                if (source is null)
+                {
+                    return DataflowMessageStatus.Declined;
+                }
+
+                queue.Postpone(new Postponed(messageHeader, source, messageValue.Length));
+                return DataflowMessageStatus.Postponed;
+            }
+
+            if (consumeToAccept)
+            {
+                queue.Reserve(messageValue.Length);
+            }
+            else
+            {
+                wake = Enqueue(queue, messageValue);
+            }
+        }
+
+        Wake(wake);
+        return !consumeToAccept || TryConsume(queue, new Postponed(messageHeader, source!, messageValue.Length))
+            ? DataflowMessageStatus.Accepted
+            : DataflowMessageStatus.NotAvailable;
+    }
+
+    /// <summary>Accepts no more messages; those that are there are sent.</summary>
+    public void Complete() => Finish(abort: false, fault: null);
+
+    /// <inheritdoc />
+    /// <remarks>The messages that are there are not sent.</remarks>
+    public void Fault(Exception exception)
+    {
+        ArgumentNullException.ThrowIfNull(exception);
+        Finish(abort: true, exception);
+    }
+
+    /// <summary>Accepts no more messages and sends none of those that are there.</summary>
+    internal void Abort() => Finish(abort: true, fault: null);
+
+    internal void RequestPing() => Request(ref _pingIsDue);
+
+    internal void RequestPong() => Request(ref _pongIsDue);
+
+    /// <summary>Whether the channel can be sent to.</summary>
+    internal bool HasChannel(byte channelId) => _channels.IndexOf(channelId) is >= 0 and int index && _queues[index] is not null;
+
+    internal (int Messages, long Bytes, long MessagesSent, long BytesSent) GetStatus(int index)
+    {
+        if (_queues[index] is not { } queue)
+        {
+            return default;
+        }
+
+        lock (_gate)
+        {
+            return (queue.Messages, queue.Bytes, queue.MessagesSent, queue.BytesSent);
+        }
+    }
+
+    /// <summary>Waits until there is something to take: true; or until there will be nothing any more: false. One caller at a time.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    internal async ValueTask<bool> WaitToTakeAsync()
+    {
+        while (true)
+        {
+            ValueTask something;
+            lock (_gate)
+            {
+                if (_aborted)
+                {
+                    return false;
+                }
+
+                if (_waiting > 0 || Volatile.Read(ref _pingIsDue) != 0 || Volatile.Read(ref _pongIsDue) != 0)
+                {
+                    return true;
+                }
+
+                if (_completing)
+                {
+                    return false;
+                }
+
+                _takerWaits = true;
+                something = _something.Arm();
+            }
+
+            await something.ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Writes as many packets as fit and are there, and returns their bytes. One caller at a time.</summary>
+    internal int Take(Span<byte> destination)
+    {
+        int written = TakeControl(destination, ref _pingIsDue, Packet.Ping);
+        written += TakeControl(destination[written..], ref _pongIsDue, Packet.Pong);
+        bool finishedAny = false;
+        while (FindNext() is { } queue)
+        {
+            int count = TakePacket(queue, destination[written..], out bool finished);
+            if (count == 0)
+            {
+                break;
+            }
+
+            written += count;
+            finishedAny |= finished;
+        }
+
+        if (finishedAny)
+        {
+            Settle();
+        }
+
+        return written;
+    }
+
+    /// <summary>Releases everything that waits. Called by the one who takes packets, as its last act, or instead of it.</summary>
+    internal void Close()
+    {
+        List<SerializedMessage> dropped = [];
+        List<SendWaiter> waiters = [];
+        lock (_gate)
+        {
+            if (_closed)
+            {
+                return;
+            }
+
+            _closed = _aborted = _completing = true;
+            foreach (SendQueue queue in _queues.OfType<SendQueue>())
+            {
+                queue.Clear(dropped, waiters);
+            }
+
+            _waiting = 0;
+        }
+
+        dropped.ForEach(message => message.Release());
+        waiters.ForEach(waiter => waiter.Refuse());
+        if (_fault is null)
+        {
+            _completion.TrySetResult();
+        }
+        else
+        {
+            _completion.TrySetException(_fault);
+        }
+    }
+
+    private SendQueue? FindQueue(SerializedMessage message, out SendResult refusal)
+    {
+        int index = _channels.IndexOf(message.Channel.Id);
+        SendQueue? queue = index < 0 ? null : _queues[index];
+        refusal = queue is null ? SendResult.UnknownChannel : SendResult.MessageTooLarge;
+        return queue is not null && message.Length <= queue.Channel.MaxMessageSize ? queue : null;
+    }
+
+    // Called with the gate held; the queue takes over the caller's hold on the message. True: wake the taker after letting go of the gate.
+    private bool Enqueue(SendQueue queue, SerializedMessage message)
+    {
+        queue.Add(message);
+        _waiting++;
+        return TakeTakerToWake();
+    }
+
+    private bool TakeTakerToWake()
+    {
+        bool wake = _takerWaits;
+        _takerWaits = false;
+        return wake;
+    }
+
+    private void Wake(bool wake)
+    {
+        if (wake)
+        {
+            _something.Set();
+        }
+    }
+
+    private void Request(ref int flag)
+    {
+        if (Interlocked.Exchange(ref flag, 1) != 0)
+        {
+            return;
+        }
+
+        bool wake;
+        lock (_gate)
+        {
+            wake = TakeTakerToWake();
+        }
+
+        Wake(wake);
+    }
+
+    private static int TakeControl(Span<byte> destination, ref int flag, in Packet packet) =>
+        Volatile.Read(ref flag) != 0 && destination.Length >= PacketCodec.Size(packet) && Interlocked.Exchange(ref flag, 0) != 0
+            ? PacketCodec.Write(destination, packet)
+            : 0;
+
+    private SendQueue? FindNext()
+    {
+        SendQueue? next = null;
+        foreach (SendQueue? queue in _queues)
+        {
+            if (queue is null || !HasSomething(queue))
+            {
+                continue;
+            }
+
+            if (!queue.IsBusy)
+            {
+                queue.IsBusy = true;
+                queue.VirtualTime = Math.Max(queue.VirtualTime, _now);
+            }
+
+            if (next is null || queue.VirtualTime < next.VirtualTime)
+            {
+                next = queue;
+            }
+        }
+
+        if (next is not null)
+        {
+            _now = next.VirtualTime;
+        }
+
+        return next;
+    }
+
+    private bool HasSomething(SendQueue queue)
+    {
+        if (queue.Outgoing.Count > 0)
+        {
+            return true;
+        }
+
+        if (Volatile.Read(ref queue.IncomingCount) == 0)
+        {
+            queue.IsBusy = false;
+            return false;
+        }
+
+        lock (_gate)
+        {
+            queue.Swap();
+        }
+
+        return queue.Outgoing.Count > 0;
+    }
+
+    private int TakePacket(SendQueue queue, Span<byte> destination, out bool finished)
+    {
+        SerializedMessage message = queue.Outgoing.Peek();
+        byte channelId = queue.Channel.Id;
+        int left = message.Length - queue.Taken;
+        int count = Math.Min(left, PacketCodec.MaxDataSizeFor(channelId, _maxPacketDataSize));
+        finished = count == left;
+        Packet packet = Packet.Message(channelId, finished, message.Span.Slice(queue.Taken, count));
+        int size = PacketCodec.Size(packet);
+        if (size > destination.Length)
+        {
+            finished = false;
+            return 0;
+        }
+
+        PacketCodec.Write(destination, packet);
+        queue.Taken += count;
+        queue.VirtualTime += (double)size / queue.Channel.Priority;
+        if (finished)
+        {
+            queue.FinishFirst();
+            message.Release();
+        }
+
+        return size;
+    }
+
+    // Makes the room of what was taken available, first to those who wait for it.
+    private void Settle()
+    {
+        List<SendWaiter>? admitted = null;
+        List<(SendQueue Queue, Postponed Offer)>? offers = null;
+        lock (_gate)
+        {
+            foreach (SendQueue? queue in _queues)
+            {
+                if (queue is null || queue.FinishedMessages == 0)
+                {
+                    continue;
+                }
+
+                _waiting -= queue.FinishedMessages;
+                queue.Settle();
+                while (queue.Waiters.First is { Value: SendWaiter waiter } && queue.CanAdmit(waiter.Message.Length))
+                {
+                    queue.Waiters.RemoveFirst();
+                    queue.Add(waiter.Message);
+                    _waiting++;
+                    (admitted ??= []).Add(waiter);
+                }
+
+                TakePostponed(queue, ref offers);
+            }
+        }
+
+        admitted?.ForEach(waiter => waiter.TrySetResult(SendResult.Queued));
+        offers?.ForEach(offer => TryConsume(offer.Queue, offer.Offer));
+    }
+
+    // Called with the gate held.
+    private static void TakePostponed(SendQueue queue, ref List<(SendQueue Queue, Postponed Offer)>? offers)
+    {
+        while (queue.Offers.TryPeek(out Postponed offer) && queue.CanAdmit(offer.Length))
+        {
+            queue.Reserve(offer.Length);
+            (offers ??= []).Add((queue, queue.Offers.Dequeue()));
+        }
+    }
+
+    // Room for the message has been reserved. The source may do anything when it is asked, so no lock is held.
+    private bool TryConsume(SendQueue queue, Postponed offer)
+    {
+        SerializedMessage? message = null;
+        try
+        {
+            message = offer.Source.ConsumeMessage(offer.Header, this, out bool consumed);
+            return consumed;
+        }
+        finally
+        {
+            bool wake = false;
+            List<(SendQueue Queue, Postponed Offer)>? offers = null;
+            lock (_gate)
+            {
+                queue.Reserve(-offer.Length);
+                if (message is not null && !_closed)
+                {
+                    wake = Enqueue(queue, message);
+                    message = null;
+                }
+
+                TakePostponed(queue, ref offers);
+            }
+
+            message?.Release();
+            Wake(wake);
+            offers?.ForEach(next => TryConsume(next.Queue, next.Offer));
+        }
+    }
+
+    private async ValueTask<SendResult> WaitForRoomAsync(SendWaiter waiter, TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        using CancellationTokenSource deadline = new(timeout, _timeProvider);
+        using CancellationTokenRegistration late = deadline.Token.UnsafeRegister(
+            static w => ((SendWaiter)w!).GiveUp(CancellationToken.None),
+            waiter);
+        using CancellationTokenRegistration cancelled = cancellationToken.UnsafeRegister(
+            static (w, token) => ((SendWaiter)w!).GiveUp(token),
+            waiter);
+        return await waiter.Task.ConfigureAwait(false);
+    }
+
+    private void Finish(bool abort, Exception? fault)
+    {
+        bool wake;
+        List<SendWaiter> waiters = [];
+        lock (_gate)
+        {
+            _completing = true;
+            _aborted |= abort;
+            _fault ??= fault;
+            foreach (SendQueue queue in _queues.OfType<SendQueue>())
+            {
+                queue.DropWaiters(waiters);
+            }
+
+            wake = TakeTakerToWake();
+        }
+
+        waiters.ForEach(waiter => waiter.Refuse());
+        Wake(wake);
+    }
+
+    private readonly record struct Postponed(DataflowMessageHeader Header, ISourceBlock<SerializedMessage> Source, int Length);
+
+    private sealed class SendQueue(ChannelDescriptor channel)
+    {
+        public ChannelDescriptor Channel { get; } = channel;
+
+        // Guarded by the gate. Invariant: Messages and Bytes are those of _incoming and Outgoing and what was taken but not settled;
+        // reserved is the room for messages that sources are being asked for; nobody waits while there is room.
+        public int Messages { get; private set; }
+
+        public long Bytes { get; private set; }
+
+        private int _reservedMessages;
+        private long _reservedBytes;
+
+        public LinkedList<SendWaiter> Waiters { get; } = [];
+
+        public Queue<Postponed> Offers { get; private set; } = [];
+
+        public long MessagesSent { get; private set; }
+
+        public long BytesSent { get; private set; }
+
+        private Queue<SerializedMessage> _incoming = [];
+
+        // Written under the gate; read without it to see whether taking it is worth while.
+        public int IncomingCount;
+
+        // Owned by the one who takes packets. Invariant: the first Taken bytes of the head of Outgoing have been taken.
+        public Queue<SerializedMessage> Outgoing { get; private set; } = [];
+
+        public int Taken { get; set; }
+
+        public bool IsBusy { get; set; }
+
+        public double VirtualTime { get; set; }
+
+        public int FinishedMessages { get; private set; }
+
+        private long _finishedBytes;
+
+        // Nobody overtakes those who wait.
+        public bool HasRoomFor(SerializedMessage message) => Waiters.Count == 0 && Offers.Count == 0 && CanAdmit(message.Length);
+
+        public bool CanAdmit(int length)
+        {
+            int messages = Messages + _reservedMessages;
+            return messages < Channel.SendQueueCapacity && (messages == 0 || Bytes + _reservedBytes + length <= Channel.SendQueueBytes);
+        }
+
+        /// <summary>Keeps room for a message of a length; gives it up again when the length is negated.</summary>
+        public void Reserve(int length)
+        {
+            _reservedMessages += length < 0 ? -1 : 1;
+            _reservedBytes += length;
+        }
+
+        public void Add(SerializedMessage message)
+        {
+            _incoming.Enqueue(message);
+            IncomingCount = _incoming.Count;
+            Messages++;
+            Bytes += message.Length;
+        }
+
+        // A source has at most one message on offer; a newer one takes the place of the former.
+        public void Postpone(Postponed offer)
+        {
+            if (Offers.Any(other => ReferenceEquals(other.Source, offer.Source)))
+            {
+                Offers = new Queue<Postponed>(Offers.Where(other => !ReferenceEquals(other.Source, offer.Source)));
+            }
+
+            Offers.Enqueue(offer);
+        }
+
+        public void Swap()
+        {
+            (_incoming, Outgoing) = (Outgoing, _incoming);
+            IncomingCount = 0;
+        }
+
+        public void FinishFirst()
+        {
+            FinishedMessages++;
+            _finishedBytes += Outgoing.Dequeue().Length;
+            Taken = 0;
+        }
+
+        public void Settle()
+        {
+            Messages -= FinishedMessages;
+            Bytes -= _finishedBytes;
+            MessagesSent += FinishedMessages;
+            BytesSent += _finishedBytes;
+            FinishedMessages = 0;
+            _finishedBytes = 0;
+        }
+
+        public void Clear(List<SerializedMessage> dropped, List<SendWaiter> waiters)
+        {
+            dropped.AddRange(Outgoing);
+            dropped.AddRange(_incoming);
+            Outgoing.Clear();
+            _incoming.Clear();
+            IncomingCount = 0;
+            Messages = 0;
+            Bytes = 0;
+            DropWaiters(waiters);
+        }
+
+        public void DropWaiters(List<SendWaiter> waiters)
+        {
+            waiters.AddRange(Waiters);
+            Waiters.Clear();
+            Offers.Clear();
+        }
+    }
+
+    private sealed class SendWaiter(PrioritySendBlock block, SendQueue queue, SerializedMessage message)
+        : TaskCompletionSource<SendResult>(TaskCreationOptions.RunContinuationsAsynchronously)
+    {
+        public SerializedMessage Message => message;
+
+        public void GiveUp(CancellationToken cancelled)
+        {
+            lock (block._gate)
+            {
+                if (!queue.Waiters.Remove(this))
+                {
+                    return;
+                }
+            }
+
+            message.Release();
+            _ = cancelled.IsCancellationRequested ? TrySetCanceled(cancelled) : TrySetResult(SendResult.QueueFull);
+        }
+
+        public void Refuse()
+        {
+            message.Release();
+            TrySetResult(SendResult.PeerStopped);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+using System.Buffers;
+using Google.Protobuf;
+
+namespace Pipeline.Dataflow;
+
+/// <summary>
+/// A message for a channel as the bytes that go on the wire: serialised once, however many peers it is sent to, into pooled memory that
+/// is given back when its creator has disposed of it and the last queue is done with it.
+/// </summary>
+public sealed class SerializedMessage : IDisposable
+{
+    // Invariant: _references counts the creator, until it disposes, and every queue that holds the message. Whoever takes it to zero
+    // returns _buffer; nobody reads it after that.
+    private readonly byte[] _buffer;
+    private int _references = 1;
+    private int _disposed;
+
+    private SerializedMessage(ChannelDescriptor channel, byte[] buffer, int length)
+    {
+        Channel = channel;
+        _buffer = buffer;
+        Length = length;
+    }
+
+    /// <summary>The channel that the message is for.</summary>
+    public ChannelDescriptor Channel { get; }
+
+    /// <summary>The length of the message in bytes.</summary>
+    public int Length { get; }
+
+    internal ReadOnlySpan<byte> Span => _buffer.AsSpan(0, Length);
+
+    /// <summary>Serialises <paramref name="message"/>.</summary>
+    public static SerializedMessage Create(ChannelDescriptor channel, IMessage message)
+    {
+        ArgumentNullException.ThrowIfNull(channel);
+        ArgumentNullException.ThrowIfNull(message);
+        int length = message.CalculateSize();
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(length);
+        try
+        {
+            message.WriteTo(buffer.AsSpan(0, length));
+        }
+        catch
+        {
+            // Somebody changed the message meanwhile.
+            ArrayPool<byte>.Shared.Return(buffer);
+            throw;
+        }
+
+        return new SerializedMessage(channel, buffer, length);
+    }
+
+    /// <summary>Takes a copy of <paramref name="message"/>, which is serialised already.</summary>
+    public static SerializedMessage Create(ChannelDescriptor channel, ReadOnlySpan<byte> message)
+    {
+        ArgumentNullException.ThrowIfNull(channel);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(message.Length);
+        message.CopyTo(buffer);
+        return new SerializedMessage(channel, buffer, message.Length);
+    }
+
+    /// <summary>Says that the creator is done with the message. Queues that hold it are not affected. A second call does nothing.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) == 0)
+        {
+            Release();
+        }
+    }
+
+    /// <summary>Whoever holds the message may let one more hold it.</summary>
+    internal void AddReference()
+    {
+        if (Interlocked.Increment(ref _references) <= 1)
+        {
+            Interlocked.Decrement(ref _references);
+            throw new ObjectDisposedException(nameof(SerializedMessage), "The message was disposed of before it was sent.");
+        }
+    }
+
+    internal void Release()
+    {
+        if (Interlocked.Decrement(ref _references) == 0)
+        {
+            ArrayPool<byte>.Shared.Return(_buffer);
+        }
+    }
+}

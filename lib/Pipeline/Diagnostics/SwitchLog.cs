@@ -1,0 +1,30 @@
+using System.Net;
+using Microsoft.Extensions.Logging;
+using Pipeline.Cryptography;
+
+namespace Pipeline.Diagnostics;
+
+/// <summary>What a switch logs. Event ids are kept when texts change.</summary>
+internal static partial class SwitchLog
+{
+    [LoggerMessage(1, LogLevel.Information, "Node {Id} listens on {EndPoint}.")]
+    public static partial void Listening(ILogger logger, NodeId id, IPEndPoint endPoint);
+
+    [LoggerMessage(2, LogLevel.Information, "Peer {Id} at {EndPoint} was added (outbound: {IsOutbound}).")]
+    public static partial void PeerAdded(ILogger logger, NodeId id, IPEndPoint endPoint, bool isOutbound);
+
+    [LoggerMessage(3, LogLevel.Information, "Peer {Id} at {EndPoint} was removed. {Reason}")]
+    public static partial void PeerRemoved(ILogger logger, NodeId id, IPEndPoint endPoint, string reason);
+
+    [LoggerMessage(4, LogLevel.Information, "A connection from {EndPoint} did not become a peer. {Reason}")]
+    public static partial void InboundRefused(ILogger logger, IPEndPoint endPoint, string reason);
+
+    [LoggerMessage(5, LogLevel.Warning, "No connection can be accepted at the moment. {Reason}")]
+    public static partial void AcceptFailed(ILogger logger, string reason);
+
+    [LoggerMessage(6, LogLevel.Error, "Reactor {Reactor} failed in {Callback}.")]
+    public static partial void ReactorFailed(ILogger logger, string reactor, string callback, Exception exception);
+
+    [LoggerMessage(7, LogLevel.Error, "Reactor {Reactor} has not returned from {Callback} about peer {Id}, which has stopped; going on without it.")]
+    public static partial void ReactorStuck(ILogger logger, string reactor, string callback, NodeId id);
+}
