@@ -13,6 +13,7 @@ internal static class CommandLine
     {
         RootCommand root = new("Peer-to-peer connections as dataflow: CometBFT's peer-to-peer protocol for .NET.")
         {
+            DemoCommand.Create(host),
             DialCommand.Create(host),
         };
         root.HelpName = "pipeline";

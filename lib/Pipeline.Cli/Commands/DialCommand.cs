@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Pipeline.Cryptography;
+using Pipeline.Protocols;
 using Pipeline.Transport;
 
 namespace Pipeline.Cli.Commands;
@@ -10,9 +11,6 @@ internal static class DialCommand
 {
     // No peer that the address is passed on to could dial it; strict address books refuse it.
     private const string NoListenAddress = "tcp://127.0.0.1:0";
-
-    // Those of the standard protocols: a node accepts a peer that has a channel in common with it.
-    private static readonly byte[] StandardChannels = [0x00, 0x20, 0x21, 0x22, 0x23, 0x30, 0x38, 0x40, 0x60, 0x61];
 
     public static Command Create(CommandHost host)
     {
@@ -67,7 +65,8 @@ internal static class DialCommand
             ListenAddress = NoListenAddress,
             Network = network ?? "",
             Version = typeof(DialCommand).Assembly.GetName().Version!.ToString(3),
-            Channels = [.. StandardChannels],
+            // A node takes a peer that has a channel in common with it.
+            Channels = [.. StandardChannels.All.Select(channel => channel.Id)],
             Moniker = "pipeline-dial",
         };
         DialReport report = new(address);

@@ -1,14 +1,16 @@
+using Pipeline.Cli.Demo.Traces;
+
 namespace Pipeline.Cli.Demo;
 
 /// <summary>Sends a message of a lane.</summary>
 /// <returns>Null when it was taken; otherwise a sentence that says why not.</returns>
-internal delegate Task<string?> SendMessage(Lane lane, ReadOnlyMemory<byte> data, CancellationToken cancellationToken);
+internal delegate Task<string?> SendMessage(ReplayLane lane, ReadOnlyMemory<byte> data, CancellationToken cancellationToken);
 
 /// <summary>
 /// Plays the lanes of a trace, each in order and at its pace, side by side: as in a real node, a full channel does not hold up the
 /// others.
 /// </summary>
-internal sealed class Replay(IReadOnlyList<Lane> lanes, ReplayPace pace, TimeProvider time)
+internal sealed class Replay(IReadOnlyList<ReplayLane> lanes, ReplayPace pace, TimeProvider time)
 {
     // Timers take no longer waits than some weeks.
     private static readonly TimeSpan LongestWait = TimeSpan.FromHours(1);
@@ -23,7 +25,7 @@ internal sealed class Replay(IReadOnlyList<Lane> lanes, ReplayPace pace, TimePro
         await Task.WhenAll(lanes.Select(lane => Task.Run(() => PlayAsync(lane), cancellationToken)));
         return refusal;
 
-        async Task PlayAsync(Lane lane)
+        async Task PlayAsync(ReplayLane lane)
         {
             try
             {

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Time.Testing;
 using Pipeline.Cli.Demo;
+using Pipeline.Cli.Demo.Traces;
 using Pipeline.Dataflow;
 
 namespace Pipeline.Cli.Tests.Demo;
@@ -40,7 +41,7 @@ public sealed class ReplayTests : IDisposable
     [Test, CancelAfter(30_000)]
     public async Task At_the_greatest_speed_nothing_waits_for_its_time(CancellationToken cancellationToken)
     {
-        Assert.That(await RunAsync(new ReplayPace(Speed: null, Duration: null), TakeAsync, cancellationToken, [0, 1_000, 80_000_000]), Is.Null);
+        Assert.That(await RunAsync(new ReplayPace(ReplayPace.Max, Duration: null), TakeAsync, cancellationToken, [0, 1_000, 80_000_000]), Is.Null);
         Assert.That(_sent, Is.EqualTo(new[] { (0, 0.0), (0, 0.0), (0, 0.0) }));
     }
 
@@ -62,11 +63,11 @@ public sealed class ReplayTests : IDisposable
     [Test, CancelAfter(30_000)]
     public async Task At_the_greatest_speed_sending_ends_when_the_duration_is_over(CancellationToken cancellationToken)
     {
-        await RunAsync(new ReplayPace(Speed: null, Duration: TimeSpan.FromMilliseconds(100)), TakeForAWhileAsync, cancellationToken, [.. new int[50]]);
+        await RunAsync(new ReplayPace(ReplayPace.Max, Duration: TimeSpan.FromMilliseconds(100)), TakeForAWhileAsync, cancellationToken, [.. new int[50]]);
 
         Assert.That(_sent.Select(s => s.Milliseconds), Is.EqualTo(new[] { 0.0, 30.0, 60.0, 90.0 }));
 
-        Task<string?> TakeForAWhileAsync(Lane lane, ReadOnlyMemory<byte> data, CancellationToken stop)
+        Task<string?> TakeForAWhileAsync(ReplayLane lane, ReadOnlyMemory<byte> data, CancellationToken stop)
         {
             Task<string?> taken = TakeAsync(lane, data, stop);
             _time.Advance(TimeSpan.FromMilliseconds(30));
@@ -79,7 +80,7 @@ public sealed class ReplayTests : IDisposable
     {
         TaskCompletionSource<string?> room = new(TaskCreationOptions.RunContinuationsAsynchronously);
         Task<string?> replay = RunAsync(
-            new ReplayPace(Speed: null, Duration: null),
+            new ReplayPace(ReplayPace.Max, Duration: null),
             (lane, data, stop) => lane.Peer == 0 ? room.Task : TakeAsync(lane, data, stop),
             cancellationToken,
             [0],
@@ -124,7 +125,7 @@ public sealed class ReplayTests : IDisposable
     public void The_slowest_speed_of_the_longest_trace_has_a_time_for_everything() =>
         Assert.That(new ReplayPace(ReplayPace.SlowestSpeed, null).DueAt(TraceReader.MaxTime), Is.EqualTo(TimeSpan.FromDays(1000)));
 
-    private Task<string?> TakeAsync(Lane lane, ReadOnlyMemory<byte> data, CancellationToken stop)
+    private Task<string?> TakeAsync(ReplayLane lane, ReadOnlyMemory<byte> data, CancellationToken stop)
     {
         _sent.Add((lane.Peer, (_time.GetUtcNow() - _time.Start).TotalMilliseconds), stop);
         return Task.FromResult<string?>(null);
@@ -133,7 +134,7 @@ public sealed class ReplayTests : IDisposable
     private Task<string?> RunAsync(ReplayPace pace, SendMessage send, CancellationToken cancellationToken, params int[][] lanesAt) =>
         new Replay(
             [
-                .. lanesAt.Select((times, peer) => new Lane(
+                .. lanesAt.Select((times, peer) => new ReplayLane(
                     peer,
                     Channel,
                     [.. times.Select(at => new TraceMessage(TimeSpan.FromMilliseconds(at), peer, Channel, new byte[] { 1 }))],

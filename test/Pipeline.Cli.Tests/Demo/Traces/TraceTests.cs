@@ -1,7 +1,7 @@
-using Pipeline.Cli.Demo;
+using Pipeline.Cli.Demo.Traces;
 using Pipeline.Dataflow;
 
-namespace Pipeline.Cli.Tests.Demo;
+namespace Pipeline.Cli.Tests.Demo.Traces;
 
 [TestFixture]
 public sealed class TraceTests

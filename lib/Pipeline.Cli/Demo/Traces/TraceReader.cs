@@ -4,7 +4,10 @@ using System.IO.Compression;
 using Pipeline.Dataflow;
 using Pipeline.Wire;
 
-namespace Pipeline.Cli.Demo;
+namespace Pipeline.Cli.Demo.Traces;
+
+/// <summary>Says what is wrong with a message, as in "a message that …"; null when nothing is.</summary>
+internal delegate string? FindFault(ChannelDescriptor channel, ReadOnlySpan<byte> message);
 
 /// <summary>
 /// Reads the records of a trace: microseconds since the record before (a varint), one byte peer, one byte channel, the length (a
@@ -27,6 +30,7 @@ internal sealed class TraceReader : IDisposable
     private static ReadOnlySpan<byte> GzipMagic => [0x1f, 0x8b];
 
     private readonly IReadOnlyDictionary<byte, ChannelDescriptor> _channels;
+    private readonly FindFault? _findFault;
     private readonly Stream _unpacked;
     private readonly GZipStream? _gzip;
     private readonly GzipTrailer? _trailer;
@@ -39,9 +43,10 @@ internal sealed class TraceReader : IDisposable
     private long _recordOffset;
     private int _record;
 
-    public TraceReader(Stream stream, IReadOnlyDictionary<byte, ChannelDescriptor> channels)
+    public TraceReader(Stream stream, IReadOnlyDictionary<byte, ChannelDescriptor> channels, FindFault? findFault = null)
     {
         _channels = channels;
+        _findFault = findFault;
         byte[] start = new byte[GzipMagic.Length];
         int length = stream.ReadAtLeast(start, start.Length, throwOnEndOfStream: false);
         if (length == 0)
@@ -112,9 +117,15 @@ internal sealed class TraceReader : IDisposable
         }
 
         ulong length = ReadVarint("length");
-        return length <= (ulong)channel.MaxMessageSize
-            ? new TraceMessage(at, peer, channel, ReadBytes((int)length))
-            : throw Damaged(Invariant($"has a message of {length:N0} bytes; channel {channel} takes at most {channel.MaxMessageSize:N0}"));
+        if (length > (ulong)channel.MaxMessageSize)
+        {
+            throw Damaged(Invariant($"has a message of {length:N0} bytes; channel {channel} takes at most {channel.MaxMessageSize:N0}"));
+        }
+
+        byte[] data = ReadBytes((int)length);
+        return _findFault?.Invoke(channel, data) is { } fault
+            ? throw Damaged($"has a message {fault}")
+            : new TraceMessage(at, peer, channel, data);
     }
 
     private ulong ReadVarint(string what)

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Pipeline.Cli.Demo.Traces;
 using Pipeline.Dataflow;
 
 namespace Pipeline.Cli.Demo;
@@ -11,7 +12,7 @@ namespace Pipeline.Cli.Demo;
 /// A message that matches one before the furthest that has arrived is out of order. One that matches none that is outstanding is
 /// corrupt and takes the place of the next, so that one flipped bit is one fault and not a fault in all that follows.
 /// </remarks>
-internal sealed class Lane
+internal sealed class ReplayLane
 {
     // How far around the expected place a message is looked for; it bounds the time that a badly broken run takes.
     private const int Window = 1024;
@@ -39,7 +40,7 @@ internal sealed class Lane
     /// <param name="channel">The channel.</param>
     /// <param name="messages">What is to be sent, in order.</param>
     /// <param name="time">What latencies are measured with.</param>
-    public Lane(int peer, ChannelDescriptor channel, IReadOnlyList<TraceMessage> messages, TimeProvider time)
+    public ReplayLane(int peer, ChannelDescriptor channel, IReadOnlyList<TraceMessage> messages, TimeProvider time)
     {
         Peer = peer;
         Channel = channel;
@@ -113,14 +114,15 @@ internal sealed class Lane
         }
     }
 
-    /// <summary>What differed, in sentences; what was sent and has not come counts too.</summary>
-    public IReadOnlyList<string> DescribeDifferences()
+    /// <summary>What differed, in sentences.</summary>
+    /// <param name="expectAll">Whether what was sent and has not come is a difference.</param>
+    public IReadOnlyList<string> DescribeDifferences(bool expectAll)
     {
         lock (_gate)
         {
             List<string> all = [.. _differences];
             int missing = _slots.AsSpan(0, _sent).Count(Slot.Outstanding);
-            if (missing > 0)
+            if (expectAll && missing > 0)
             {
                 int first = _slots.AsSpan().IndexOf(Slot.Outstanding);
                 all.Add(Name(Invariant($"{missing:N0} of {_sent:N0} messages sent did not come, the first is number {first + 1:N0}")));
