@@ -1,0 +1,100 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using Pipeline.Cli.Demo;
+using Pipeline.Cli.Demo.Nodes;
+using Pipeline.Cli.Demo.Traces;
+using Pipeline.Cli.Demo.Views;
+
+namespace Pipeline.Cli.Commands;
+
+/// <summary><c>pipeline demo</c>: recorded traffic of a real network flows through encrypted connections into reactors.</summary>
+internal static class DemoCommand
+{
+    private const double DefaultSpeed = 5;
+
+    public static Command Create(CommandHost host)
+    {
+        Option<double> speed = new("--speed")
+        {
+            HelpName = "N|max",
+            Description = "How many times as fast as recorded; max is as fast as the receiver takes it. [default: 5]",
+            CustomParser = ParseSpeed,
+        };
+        Option<TimeSpan> duration = new("--duration")
+        {
+            HelpName = "DURATION",
+            Description = "Send nothing any more after this time, such as 500ms, 3s or 1m30s. [default: until all is sent]",
+            CustomParser = Duration.ParseOption,
+        };
+        Option<string?> trace = new("--trace")
+        {
+            HelpName = "FILE",
+            Description = "A recording to send instead of the one that comes with the command, gzipped or not.",
+        };
+        Option<bool> json = new("--json") { Description = "Print one JSON object, at the end." };
+
+        Command command = new("demo", "Send recorded traffic of a real network from four nodes into the reactors of a fifth, and check that all arrives.")
+        {
+            speed, duration, trace, json,
+        };
+        command.SetAction((arguments, cancellationToken) => RunAsync(
+            host,
+            arguments.GetValue(trace),
+            new ReplayPace(
+                arguments.GetResult(speed) is null ? DefaultSpeed : arguments.GetValue(speed),
+                arguments.GetResult(duration) is null ? null : arguments.GetValue(duration)),
+            arguments.GetValue(json),
+            cancellationToken));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(CommandHost host, string? path, ReplayPace pace, bool json, CancellationToken cancellationToken)
+    {
+        TimeProvider time = TimeProvider.System;
+        DemoSummary summary;
+        try
+        {
+            DemoRun demo = new(path is null ? Trace.ReadBundled() : Trace.ReadFile(path), pace, time);
+            string speed = pace.Speed == ReplayPace.Max ? "as fast as it goes" : $"at {pace.Speed.ToString(CultureInfo.InvariantCulture)} times its speed";
+            string title = $"{DemoNetwork.Nodes} nodes, 4 send to the fifth what was recorded, {speed}";
+            IDemoView view = json ? new NoView()
+                : host.Terminal is { } terminal ? new LiveView(terminal, title, time)
+                : new ProgressLines(host.Output, time);
+            summary = await view.ShowAsync(demo.TakeSnapshot, () => demo.RunAsync(cancellationToken));
+        }
+        catch (TraceException e)
+        {
+            await host.Error.WriteLineAsync(e.Message);
+            return ExitCode.Usage;
+        }
+        catch (IOException e)
+        {
+            await host.Error.WriteLineAsync($"The demo's nodes could not be started: {e.Message}");
+            return ExitCode.Failure;
+        }
+
+        await summary.WriteAsync(host, json);
+        return summary.ExitCode;
+    }
+
+    private static double ParseSpeed(ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        if (text.Equals("max", StringComparison.OrdinalIgnoreCase))
+        {
+            return ReplayPace.Max;
+        }
+
+        if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double speed)
+            && speed is >= ReplayPace.SlowestSpeed and <= ReplayPace.FastestSpeed)
+        {
+            return speed;
+        }
+
+        result.AddError(string.Create(
+            CultureInfo.InvariantCulture,
+            $"--speed '{text}' is neither a number from {ReplayPace.SlowestSpeed} to {ReplayPace.FastestSpeed:N0} nor 'max'."));
+        return default;
+    }
+}

@@ -1,0 +1,144 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using Pipeline.Cryptography;
+using Pipeline.Protocols;
+using Pipeline.Transport;
+
+namespace Pipeline.Cli.Commands;
+
+/// <summary><c>pipeline dial</c>: what a live node says of itself, and how long it takes to say it.</summary>
+internal static class DialCommand
+{
+    // No peer that the address is passed on to could dial it; strict address books refuse it.
+    private const string NoListenAddress = "tcp://127.0.0.1:0";
+
+    public static Command Create(CommandHost host)
+    {
+        Argument<NetAddress> address = new("address")
+        {
+            HelpName = "ID@HOST:PORT",
+            Description = "The node to dial. ID is the 40 hexadecimal digits of the node's id.",
+            CustomParser = ParseAddress,
+        };
+        Option<string?> network = new("--network")
+        {
+            HelpName = "ID",
+            Description = "The network (chain id) to be a peer of; the node must be of it. Without it the node is only asked what it is.",
+            CustomParser = ParseNetwork,
+        };
+        Option<TimeSpan> timeout = new("--timeout")
+        {
+            HelpName = "DURATION",
+            Description = "How long connecting and the handshake may take together, such as 500ms, 3s or 1m30s. [default: 10s]",
+            CustomParser = Duration.ParseOption,
+        };
+        Option<bool> json = new("--json") { Description = "Print one JSON object." };
+
+        Command command = new("dial", "Connect to a node and print what it says of itself.") { address, network, timeout, json };
+        command.SetAction(async (arguments, cancellationToken) =>
+        {
+            TimeSpan limit = arguments.GetResult(timeout) is null ? TimeSpan.FromSeconds(10) : arguments.GetValue(timeout);
+            DialReport report;
+            try
+            {
+                report = await DialAsync(arguments.GetRequiredValue(address), arguments.GetValue(network), limit, cancellationToken);
+            }
+            catch (OperationCanceledException)
+            {
+                await host.Error.WriteLineAsync("Interrupted before the node had answered.");
+                return ExitCode.Interrupted;
+            }
+
+            await report.WriteAsync(host, arguments.GetValue(json));
+            return report.Error is null ? ExitCode.Success : ExitCode.Failure;
+        });
+        return command;
+    }
+
+    private static async Task<DialReport> DialAsync(NetAddress address, string? network, TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        TimeProvider time = TimeProvider.System;
+        using NodeKey key = NodeKey.Create();
+        NodeInfo local = new()
+        {
+            Id = key.Id,
+            ListenAddress = NoListenAddress,
+            Network = network ?? "",
+            Version = typeof(DialCommand).Assembly.GetName().Version!.ToString(3),
+            // A node takes a peer that has a channel in common with it.
+            Channels = [.. StandardChannels.All.Select(channel => channel.Id)],
+            Moniker = "pipeline-dial",
+        };
+        DialReport report = new(address);
+
+        // One limit over both steps, so neither has one of its own.
+        using CancellationTokenSource deadline = new(timeout, time);
+        using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        TcpTransport transport = new() { DialTimeout = Timeout.InfiniteTimeSpan };
+        try
+        {
+            long start = time.GetTimestamp();
+            TransportConnection connection = await transport.ConnectAsync(address, either.Token);
+            report = report with { EndPoint = connection.RemoteEndPoint, ConnectTime = time.GetElapsedTime(start) };
+
+            await using AuthenticatedConnection authenticated = await Handshake.PerformAsync(
+                connection.Stream,
+                key,
+                local,
+                dialled: address.Id,
+                new HandshakeOptions { Timeout = Timeout.InfiniteTimeSpan },
+                either.Token);
+            report = report with { Node = authenticated.RemoteInfo, HandshakeTime = authenticated.HandshakeTime };
+            if (network is not null)
+            {
+                authenticated.EnsureCompatible(local);
+            }
+
+            return report;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            string step = report.ConnectTime is null ? "answer" : "finish the handshake";
+            return report with { Code = "timeout", Error = $"{address.DialString} did not {step} within {timeout.TotalSeconds:0.###} s." };
+        }
+        catch (HandshakeException e)
+        {
+            return report with { Code = DialReport.CodeOf(e.Failure), Error = e.Message, Node = report.Node ?? e.RemoteInfo };
+        }
+        catch (IOException e)
+        {
+            return report with { Code = "unreachable", Error = e.Message };
+        }
+    }
+
+    private static NetAddress? ParseAddress(ArgumentResult result)
+    {
+        try
+        {
+            NetAddress address = NetAddress.Parse(result.Tokens[0].Value);
+            if (address.Port > 0)
+            {
+                return address;
+            }
+
+            result.AddError($"'{result.Tokens[0].Value}' cannot be dialled: its port is 0. Expected is a port from 1 to 65535.");
+        }
+        catch (FormatException e)
+        {
+            result.AddError(e.Message);
+        }
+
+        return null;
+    }
+
+    private static string? ParseNetwork(ArgumentResult result)
+    {
+        string network = result.Tokens[0].Value;
+        if (string.IsNullOrWhiteSpace(network))
+        {
+            result.AddError("--network is empty. Expected is the id of a network, such as cosmoshub-4; leave the option out when you do not know it.");
+        }
+
+        return network;
+    }
+}
