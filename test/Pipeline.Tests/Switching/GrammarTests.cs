@@ -253,7 +253,7 @@ public sealed class GrammarTests
     [CancelAfter(60_000)]
     public async Task What_a_peer_sent_before_it_closed_is_received_before_it_is_removed([Values] bool weSend, CancellationToken cancellationToken)
     {
-        const int rounds = 100, messages = 50;
+        const int rounds = 50, messages = 250;
         await using TestNode node = await TestNode.StartAsync(null, Recording());
         node.Recording.During = async (callback, peer, token) =>
         {
@@ -280,10 +280,12 @@ public sealed class GrammarTests
         await ExpectWordsAsync(node);
         foreach (IGrouping<IPeer, byte[]> received in node.Recording.Received.GroupBy(entry => entry.Peer, entry => entry.Data))
         {
-            Assert.That(received.Select(data => data[0]), Is.EqualTo(Enumerable.Range(0, messages)));
+            Assert.That(received.Select(data => (int)data[0]), Is.EqualTo(Enumerable.Range(0, messages)));
         }
 
-        Assert.That(node.Recording.Reasons.Values.Select(reason => reason.Kind), Has.All.EqualTo(DisconnectKind.RemoteClosed).Or.All.EqualTo(DisconnectKind.ConnectionLost));
+        Assert.That(
+            node.Recording.Reasons.Values.Select(reason => reason.Kind),
+            Has.All.Matches<DisconnectKind>(kind => kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost));
         Assert.That(node.Recording.Received, Has.Count.EqualTo(rounds * messages));
     }
 
