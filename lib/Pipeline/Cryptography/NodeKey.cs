@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
@@ -14,6 +15,9 @@ public sealed class NodeKey : IDisposable
     private const string FileType = "tendermint/PrivKeyEd25519";
     private const int SeedSize = 32;
     private const int MaxFileSize = 64 * 1024;
+
+    // By default '+' would be escaped, which the reference does not do.
+    private static readonly KeyFileContext PlainContext = new(new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 
     private readonly SigningKey _key;
 
@@ -43,6 +47,7 @@ public sealed class NodeKey : IDisposable
     /// <summary>Reads a key file.</summary>
     /// <exception cref="NodeKeyFileException">The file is damaged; the message says how, and what would be right.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
+    /// <exception cref="UnauthorizedAccessException">The file must not be read, or is a folder.</exception>
     public static NodeKey Load(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -116,7 +121,7 @@ public sealed class NodeKey : IDisposable
         {
             return JsonSerializer.SerializeToUtf8Bytes(
                 new KeyFile(new KeyFile.PrivateKey(FileType, Convert.ToBase64String(pair))),
-                KeyFileContext.Default.KeyFile);
+                PlainContext.KeyFile);
         }
         finally
         {
@@ -144,7 +149,7 @@ public sealed class NodeKey : IDisposable
 
         if (key.Type != FileType)
         {
-            throw new NodeKeyFileException(path, $"its key is of type '{key.Type}'");
+            throw new NodeKeyFileException(path, key.Type is null ? "its key has no \"type\"" : $"its key is of type '{key.Type}'");
         }
 
         byte[] pair = new byte[SeedSize + PublicKey.Size];

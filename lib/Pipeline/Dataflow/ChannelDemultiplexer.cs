@@ -14,17 +14,25 @@ internal sealed class ChannelDemultiplexer : IDisposable
     private readonly Lane[] _lanes;
     private readonly ReceiveAllowance _allowance;
     private readonly IKeepAliveTarget _keepAlive;
+    private readonly ArrayPool<byte> _pool;
 
     // Invariant: _partial[i] is the beginning of a message on the channel at index i.
     private readonly PartialMessage[] _partial;
 
-    public ChannelDemultiplexer(ChannelTable channels, IPeer peer, Lane[] lanes, ReceiveAllowance allowance, IKeepAliveTarget keepAlive)
+    public ChannelDemultiplexer(
+        ChannelTable channels,
+        IPeer peer,
+        Lane[] lanes,
+        ReceiveAllowance allowance,
+        IKeepAliveTarget keepAlive,
+        ArrayPool<byte> pool)
     {
         _channels = channels;
         _peer = peer;
         _lanes = lanes;
         _allowance = allowance;
         _keepAlive = keepAlive;
+        _pool = pool;
         _partial = new PartialMessage[channels.Count];
     }
 
@@ -45,6 +53,9 @@ internal sealed class ChannelDemultiplexer : IDisposable
         }
     }
 
+    /// <summary>Whether no more packets should be accepted before <see cref="WaitForRoomAsync"/>.</summary>
+    public bool IsFull => _allowance.IsUsedUp;
+
     public async ValueTask WaitForRoomAsync(CancellationToken cancellationToken)
     {
         if (_allowance.IsUsedUp)
@@ -60,7 +71,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
     {
         foreach (ref PartialMessage partial in _partial.AsSpan())
         {
-            partial.Drop();
+            partial.Drop(_pool);
         }
     }
 
@@ -83,7 +94,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
 
         if (!endOfMessage)
         {
-            partial.Append(data, channel.MaxMessageSize);
+            partial.Append(data, channel.MaxMessageSize, _pool);
         }
         else if (partial.Length == 0)
         {
@@ -91,8 +102,8 @@ internal sealed class ChannelDemultiplexer : IDisposable
         }
         else
         {
-            partial.Append(data, channel.MaxMessageSize);
-            _lanes[index].Write(partial.ToEnvelope(_peer, channel));
+            partial.Append(data, channel.MaxMessageSize, _pool);
+            _lanes[index].Write(partial.ToEnvelope(_peer, channel, _pool));
         }
     }
 
@@ -106,7 +117,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
 
         public int Length { get; private set; }
 
-        public void Append(ReadOnlySpan<byte> data, int maxSize)
+        public void Append(ReadOnlySpan<byte> data, int maxSize, ArrayPool<byte> pool)
         {
             if (data.IsEmpty)
             {
@@ -116,13 +127,13 @@ internal sealed class ChannelDemultiplexer : IDisposable
             int length = Length + data.Length;
             if (_buffer is null)
             {
-                _buffer = ArrayPool<byte>.Shared.Rent(Math.Max(length, Math.Min(MinSize, maxSize)));
+                _buffer = pool.Rent(Math.Max(length, Math.Min(MinSize, maxSize)));
             }
             else if (length > _buffer.Length)
             {
-                byte[] larger = ArrayPool<byte>.Shared.Rent((int)Math.Max(length, Math.Min(2L * _buffer.Length, maxSize)));
+                byte[] larger = pool.Rent((int)Math.Max(length, Math.Min(2L * _buffer.Length, maxSize)));
                 _buffer.AsSpan(0, Length).CopyTo(larger);
-                ArrayPool<byte>.Shared.Return(_buffer);
+                pool.Return(_buffer);
                 _buffer = larger;
             }
 
@@ -131,20 +142,20 @@ internal sealed class ChannelDemultiplexer : IDisposable
         }
 
         /// <summary>Hands the message, with its buffer, over to an envelope.</summary>
-        public Envelope ToEnvelope(IPeer peer, ChannelDescriptor channel)
+        public Envelope ToEnvelope(IPeer peer, ChannelDescriptor channel, ArrayPool<byte> pool)
         {
             byte[] buffer = _buffer!;
-            Envelope envelope = new(peer, channel, buffer.AsMemory(0, Length), new PooledBuffer(buffer));
+            Envelope envelope = new(peer, channel, buffer.AsMemory(0, Length), new PooledBuffer(pool, buffer));
             _buffer = null;
             Length = 0;
             return envelope;
         }
 
-        public void Drop()
+        public void Drop(ArrayPool<byte> pool)
         {
             if (_buffer is not null)
             {
-                ArrayPool<byte>.Shared.Return(_buffer);
+                pool.Return(_buffer);
                 _buffer = null;
                 Length = 0;
             }

@@ -78,6 +78,11 @@ public class ChannelDescriptor
         init => field = AtLeast(1, value, nameof(ReceiveQueueBytes));
     } = 4 << 20;
 
+    /// <summary>
+    /// What happens to a message of a peer that finds as many waiting for the reactor as may. Default <see cref="FullLanePolicy.Wait"/>.
+    /// </summary>
+    public FullLanePolicy WhenFull { get; init; } = FullLanePolicy.Wait;
+
     /// <summary>The channel's id and name, as <c>0x20 consensus state</c>.</summary>
     public override string ToString() => $"0x{Id:x2} {Name}";
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using Pipeline.Wire;
 
 namespace Pipeline.Dataflow;
@@ -43,6 +44,18 @@ public sealed record ConnectionOptions
         }
     } = 1 << 20;
 
+    /// <summary>
+    /// The most bytes of packets to send in a second, with bursts of at most 100 ms; pings and pongs go all the same. Null for no limit,
+    /// else more than 0; default 5,120,000 (<c>send_rate</c>).
+    /// </summary>
+    public long? SendRate { get; init => field = PositiveOrNull(value, nameof(SendRate)); } = 5_120_000;
+
+    /// <summary>
+    /// The most bytes of packets to receive in a second, with bursts of at most 100 ms; more waits at the sender. Null for no limit, else more
+    /// than 0; default 5,120,000 (<c>recv_rate</c>).
+    /// </summary>
+    public long? ReceiveRate { get; init => field = PositiveOrNull(value, nameof(ReceiveRate)); } = 5_120_000;
+
     /// <summary>How long a send waits for room unless it says otherwise. More than 0; default 10 s.</summary>
     public TimeSpan SendTimeout { get; init => field = Positive(value, nameof(SendTimeout)); } = TimeSpan.FromSeconds(10);
 
@@ -51,6 +64,19 @@ public sealed record ConnectionOptions
 
     /// <summary>Where time comes from. Default: the system's clock.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Where the buffers of received messages come from.</summary>
+    internal ArrayPool<byte> Pool { get; init; } = ArrayPool<byte>.Shared;
+
+    private static long? PositiveOrNull(long? value, string property)
+    {
+        if (value is { } limit)
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(limit, 0, property);
+        }
+
+        return value;
+    }
 
     private static TimeSpan Positive(TimeSpan value, string property)
     {

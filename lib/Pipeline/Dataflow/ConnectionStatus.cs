@@ -25,6 +25,7 @@ public sealed record ConnectionStatus(
 /// <param name="InboxBytes">Their bytes.</param>
 /// <param name="MessagesReceived">Messages received, those that still wait among them.</param>
 /// <param name="BytesReceived">Their bytes.</param>
+/// <param name="MessagesDropped">Messages received and dropped, because too many waited for the reactor.</param>
 public sealed record ChannelStatus(
     ChannelDescriptor Channel,
     int SendQueueMessages,
@@ -34,4 +35,5 @@ public sealed record ChannelStatus(
     int InboxMessages,
     long InboxBytes,
     long MessagesReceived,
-    long BytesReceived);
+    long BytesReceived,
+    long MessagesDropped);

@@ -15,6 +15,9 @@ public enum DisconnectKind
     /// <summary>The remote did not answer a ping in time.</summary>
     PongTimeout,
 
+    /// <summary>More messages of the peer wait for a reactor than the channel allows, and the channel says to disconnect then.</summary>
+    LaneFull,
+
     /// <summary>A reactor threw while it dealt with the peer.</summary>
     ReactorFailed,
 

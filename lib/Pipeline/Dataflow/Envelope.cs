@@ -31,6 +31,9 @@ public readonly struct Envelope
     /// <summary>The bytes of the message, until <see cref="Release"/>.</summary>
     public ReadOnlyMemory<byte> Data { get; }
 
+    /// <summary>The bytes of memory that the message takes.</summary>
+    internal int Footprint => _owner?.Size ?? Data.Length;
+
     /// <summary>
     /// Gives the bytes back to the pool they may have come from; nobody may read them afterwards. Who does not call this leaves them to
     /// the garbage collector. A second call, also on a copy, does nothing.

@@ -4,11 +4,29 @@ using Pipeline.Wire;
 
 namespace Pipeline.Dataflow;
 
-/// <summary>The receiving loop of a connection: reads packets and hands them to the demultiplexer; reading stops while it has no room.</summary>
-internal sealed class FrameDecoder(PipeReader input, ChannelDemultiplexer target, int maxPacketDataSize)
+/// <summary>
+/// The receiving loop of a connection: reads packets and hands them to the demultiplexer. It stops reading while there is no room for more,
+/// or a rate limit is reached; what comes meanwhile waits at the sender.
+/// </summary>
+internal sealed class FrameDecoder
 {
-    private readonly int _maxPacketSize = PacketCodec.MaxPacketSize(maxPacketDataSize);
+    private readonly PipeReader _input;
+    private readonly ChannelDemultiplexer _target;
+    private readonly TimeProvider _timeProvider;
+    private readonly TokenBucket? _rate;
+    private readonly int _maxPacketSize;
+    private readonly int _batchSize;
     private long _bytesReceived;
+
+    public FrameDecoder(PipeReader input, ChannelDemultiplexer target, ConnectionOptions options)
+    {
+        _input = input;
+        _target = target;
+        _timeProvider = options.TimeProvider;
+        _rate = TokenBucket.Create(options.ReceiveRate, options.TimeProvider);
+        _maxPacketSize = PacketCodec.MaxPacketSize(options.MaxPacketDataSize);
+        _batchSize = Math.Max(_maxPacketSize + Varint.MaxLength, _rate?.BatchSize ?? int.MaxValue);
+    }
 
     public long BytesReceived => Volatile.Read(ref _bytesReceived);
 
@@ -20,24 +38,33 @@ internal sealed class FrameDecoder(PipeReader input, ChannelDemultiplexer target
     {
         while (true)
         {
-            ReadResult result = await input.ReadAsync(cancellationToken).ConfigureAwait(false);
-            long consumed = Decode(result.Buffer);
-            input.AdvanceTo(result.Buffer.GetPosition(consumed), result.Buffer.End);
+            ReadResult result = await _input.ReadAsync(cancellationToken).ConfigureAwait(false);
+            ReadOnlySequence<byte> batch = result.Buffer.Slice(0, Math.Min(result.Buffer.Length, _batchSize));
+            int consumed = Decode(batch, out bool isIncomplete);
+
+            // What was left although it is whole is looked at again without waiting for more.
+            bool isAll = isIncomplete && batch.Length == result.Buffer.Length;
+            SequencePosition end = result.Buffer.GetPosition(consumed);
+            _input.AdvanceTo(end, isAll ? result.Buffer.End : end);
             Volatile.Write(ref _bytesReceived, _bytesReceived + consumed);
-            if (result.IsCompleted)
+            if (result.IsCompleted && isAll)
             {
                 return;
             }
 
-            await target.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);
+            await _target.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);
+            if (_rate?.Use(consumed) is { Ticks: > 0 } wait)
+            {
+                await Task.Delay(wait, _timeProvider, cancellationToken).ConfigureAwait(false);
+            }
         }
     }
 
-    private long Decode(in ReadOnlySequence<byte> buffer)
+    private int Decode(in ReadOnlySequence<byte> buffer, out bool isIncomplete)
     {
         if (buffer.IsSingleSegment)
         {
-            return Decode(buffer.FirstSpan);
+            return Decode(buffer.FirstSpan, out isIncomplete);
         }
 
         // Never over a secret connection, which has all that came in one piece.
@@ -45,7 +72,7 @@ internal sealed class FrameDecoder(PipeReader input, ChannelDemultiplexer target
         try
         {
             buffer.CopyTo(whole);
-            return Decode(whole.AsSpan(0, (int)buffer.Length));
+            return Decode(whole.AsSpan(0, (int)buffer.Length), out isIncomplete);
         }
         finally
         {
@@ -53,15 +80,23 @@ internal sealed class FrameDecoder(PipeReader input, ChannelDemultiplexer target
         }
     }
 
-    private int Decode(ReadOnlySpan<byte> bytes)
+    // isIncomplete: what is left is the beginning of a packet, or nothing.
+    private int Decode(ReadOnlySpan<byte> bytes, out bool isIncomplete)
     {
         int at = 0;
-        while (PacketCodec.TryRead(bytes[at..], _maxPacketSize, out Packet packet, out int consumed))
+        while (!_target.IsFull)
         {
+            if (!PacketCodec.TryRead(bytes[at..], _maxPacketSize, out Packet packet, out int consumed))
+            {
+                isIncomplete = true;
+                return at;
+            }
+
             at += consumed;
-            target.Accept(packet);
+            _target.Accept(packet);
         }
 
+        isIncomplete = false;
         return at;
     }
 }

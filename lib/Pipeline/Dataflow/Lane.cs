@@ -3,8 +3,11 @@ namespace Pipeline.Dataflow;
 /// <summary>The messages of one peer on one channel that wait for the reactor, in the order in which they came.</summary>
 internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAllowance allowance)
 {
-    // What an envelope in a queue costs besides its bytes, so that empty messages do not count as nothing.
-    private const int EnvelopeCost = 64;
+    /// <summary>
+    /// What a message in a lane costs besides its bytes: its place in the queue, which may be half empty, and the header of its array. So
+    /// empty messages do not count as nothing.
+    /// </summary>
+    public const int EnvelopeCost = 160;
 
     public ChannelDescriptor Channel => channel;
 
@@ -22,23 +25,43 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
 
     public long BytesReceived { get; private set; }
 
-    /// <summary>Puts a message into the lane. It always finds room; the receiving loop stops when the peer's allowance is used up.</summary>
+    public long MessagesDropped { get; private set; }
+
+    /// <summary>Puts a message into the lane, or does with it what the channel says when the lane is full.</summary>
     public void Write(in Envelope envelope) => owner.Write(this, envelope);
 
-    /// <summary>Called with the owner's gate held.</summary>
-    public void Add(in Envelope envelope)
+    /// <summary>Called with the owner's gate held. False when the message makes its peer be disconnected.</summary>
+    /// <param name="envelope">The message.</param>
+    /// <param name="dropped">Messages that are not to be dealt with, for the caller to release without the gate.</param>
+    public bool TryAdd(in Envelope envelope, ref List<Envelope>? dropped)
     {
-        int cost = EnvelopeCost + envelope.Data.Length;
-        bool isFull = _items.Count >= channel.ReceiveQueueCapacity || (_items.Count > 0 && Bytes + cost > channel.ReceiveQueueBytes);
-        if (isFull)
-        {
-            allowance.Charge(cost);
-        }
-
-        _items.Enqueue(new Item(envelope, cost, isFull));
-        Bytes += cost;
+        int cost = EnvelopeCost + envelope.Footprint;
         MessagesReceived++;
         BytesReceived += envelope.Data.Length;
+        if (!IsFull(cost))
+        {
+            Enqueue(envelope, cost, isCharged: false);
+            return true;
+        }
+
+        switch (channel.WhenFull)
+        {
+            case FullLanePolicy.Wait:
+                allowance.Charge(cost);
+                Enqueue(envelope, cost, isCharged: true);
+                return true;
+            case FullLanePolicy.DropOldest:
+                while (_items.Count > 0 && IsFull(cost))
+                {
+                    Drop(Take(out _), ref dropped);
+                }
+
+                Enqueue(envelope, cost, isCharged: false);
+                return true;
+            default:
+                Drop(envelope, ref dropped);
+                return channel.WhenFull != FullLanePolicy.Disconnect;
+        }
     }
 
     /// <summary>Called with the owner's gate held, when there is a message.</summary>
@@ -58,6 +81,21 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
         {
             allowance.Release(charged);
         }
+    }
+
+    private bool IsFull(int cost) =>
+        _items.Count >= channel.ReceiveQueueCapacity || (_items.Count > 0 && Bytes + cost > channel.ReceiveQueueBytes);
+
+    private void Enqueue(in Envelope envelope, int cost, bool isCharged)
+    {
+        _items.Enqueue(new Item(envelope, cost, isCharged));
+        Bytes += cost;
+    }
+
+    private void Drop(in Envelope envelope, ref List<Envelope>? dropped)
+    {
+        (dropped ??= []).Add(envelope);
+        MessagesDropped++;
     }
 
     private readonly record struct Item(Envelope Envelope, int Cost, bool IsCharged);

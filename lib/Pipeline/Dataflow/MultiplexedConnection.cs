@@ -52,7 +52,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         _nextPing = options.PingInterval;
         Allowance = new ReceiveAllowance(options.ReceiveAllowance);
         Outgoing = new PrioritySendBlock(channels, remoteChannels, options.MaxPacketDataSize, options.TimeProvider);
-        _encoder = new FrameEncoder(Outgoing, connection.Output);
+        _encoder = new FrameEncoder(Outgoing, connection.Output, options);
         Stopped = _stopping.Token;
     }
 
@@ -81,8 +81,8 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
             }
         }
 
-        ChannelDemultiplexer demultiplexer = new(_channels, peer, [.. _lanes.Select(entry => entry.Lane)], Allowance, this);
-        _decoder = new FrameDecoder(_connection.Input, demultiplexer, _options.MaxPacketDataSize);
+        ChannelDemultiplexer demultiplexer = new(_channels, peer, [.. _lanes.Select(entry => entry.Lane)], Allowance, this, _options.Pool);
+        _decoder = new FrameDecoder(_connection.Input, demultiplexer, _options);
         _keepAlive.Add(this);
         _ = RunAsync(demultiplexer, _decoder);
     }
@@ -216,9 +216,9 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
     private ChannelStatus GetStatus(ChannelDescriptor channel, int index)
     {
         (int queued, long queuedBytes, long sent, long sentBytes) = Outgoing.GetStatus(index);
-        (int waiting, long waitingBytes, long received, long receivedBytes) =
+        (int waiting, long waitingBytes, long received, long receivedBytes, long dropped) =
             index < _lanes.Length ? _lanes[index].Owner.GetStatus(_lanes[index].Lane) : default;
-        return new ChannelStatus(channel, queued, queuedBytes, sent, sentBytes, waiting, waitingBytes, received, receivedBytes);
+        return new ChannelStatus(channel, queued, queuedBytes, sent, sentBytes, waiting, waitingBytes, received, receivedBytes, dropped);
     }
 
     private async Task RunAsync(ChannelDemultiplexer demultiplexer, FrameDecoder decoder)

@@ -1,3 +1,6 @@
+using System.Diagnostics;
+using System.Numerics;
+
 namespace Pipeline.Dataflow;
 
 /// <summary>
@@ -6,8 +9,10 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class PeerLanes : IThreadPoolWorkItem
 {
-    // Messages handled in one turn on the thread pool before others get theirs.
+    // Others get their turn after this many messages, or after the first that makes the turn longer than this; the clock is looked at
+    // after 1, 2, 4 and 8, because it costs as much as a small message.
     private const int MessagesPerTurn = 16;
+    private static readonly TimeSpan MaxTurn = TimeSpan.FromMicroseconds(100);
 
     private readonly ReactorInbox _inbox;
     private readonly Lane[] _lanes;
@@ -37,29 +42,40 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
 
     public void Write(Lane lane, in Envelope envelope)
     {
+        List<Envelope>? dropped = null;
+        bool becameReady = false;
+        bool isAllowed = true;
         lock (_gate)
         {
             if (_isClosed)
             {
-                envelope.Release();
-                return;
+                dropped = [envelope];
             }
-
-            if (lane.Count == 0)
+            else
             {
-                lane.Served = Math.Max(lane.Served, _now);
-            }
+                if (lane.Count == 0)
+                {
+                    lane.Served = Math.Max(lane.Served, _now);
+                }
 
-            lane.Add(envelope);
-            if (_isReady)
-            {
-                return;
+                isAllowed = lane.TryAdd(envelope, ref dropped);
+                becameReady = !_isReady && lane.Count > 0;
+                _isReady |= becameReady;
             }
-
-            _isReady = true;
         }
 
-        _inbox.OnReady(this);
+        dropped?.ForEach(drop => drop.Release());
+        if (becameReady)
+        {
+            _inbox.OnReady(this);
+        }
+
+        if (!isAllowed)
+        {
+            envelope.Peer.Stop(new DisconnectReason(
+                DisconnectKind.LaneFull,
+                $"More messages of the peer wait on channel {lane.Channel} than the {lane.Channel.ReceiveQueueCapacity}, or {lane.Channel.ReceiveQueueBytes} bytes, that may."));
+        }
     }
 
     /// <summary>Takes the next message. When there is none, the inbox is told again as soon as there is one.</summary>
@@ -98,11 +114,11 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         return next is not null;
     }
 
-    public (int Messages, long Bytes, long MessagesReceived, long BytesReceived) GetStatus(Lane lane)
+    public (int Messages, long Bytes, long MessagesReceived, long BytesReceived, long MessagesDropped) GetStatus(Lane lane)
     {
         lock (_gate)
         {
-            return (lane.Count, lane.Bytes, lane.MessagesReceived, lane.BytesReceived);
+            return (lane.Count, lane.Bytes, lane.MessagesReceived, lane.BytesReceived, lane.MessagesDropped);
         }
     }
 
@@ -157,29 +173,37 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
     /// <summary>One turn of the handler.</summary>
     public void Execute()
     {
-        for (int handled = 0; handled < MessagesPerTurn; handled++)
+        long start = Stopwatch.GetTimestamp();
+        long served = 0;
+        for (int handled = 0; handled < MessagesPerTurn;)
         {
             if (!TryTake(out Envelope envelope))
             {
+                _inbox.OnTurnEnd(this, served, hasMore: false);
                 return;
             }
 
+            served += envelope.Footprint;
             ValueTask handling = _inbox.HandleAsync(envelope, _cancellationToken);
             if (!handling.IsCompletedSuccessfully)
             {
-                _ = FinishTurnAsync(handling);
+                _ = FinishTurnAsync(handling, served);
                 return;
             }
 
-            handling.GetAwaiter().GetResult();
+            handled++;
+            if (_inbox.IsLimited || (BitOperations.IsPow2(handled) && Stopwatch.GetElapsedTime(start) > MaxTurn))
+            {
+                break;
+            }
         }
 
-        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+        _inbox.OnTurnEnd(this, served, hasMore: true);
     }
 
-    private async Task FinishTurnAsync(ValueTask handling)
+    private async Task FinishTurnAsync(ValueTask handling, long served)
     {
         await handling.ConfigureAwait(false);
-        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+        _inbox.OnTurnEnd(this, served, hasMore: true);
     }
 }

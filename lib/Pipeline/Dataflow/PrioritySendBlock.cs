@@ -22,12 +22,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Guarded by _gate: the shared side of the queues and these.
-    // Invariant: _waiting messages are in the queues. _something is armed while _takerWaits, which is only while there is nothing to take.
+    // Invariant: _waiting messages are in the queues. _something is armed while _takerWaits, which is only while there is nothing to take:
+    // no message, or only messages that are held back.
     // No message is accepted once _completing; none is taken once _aborted; none is there once _closed; each implies the one before it.
     private readonly Lock _gate = new();
     private readonly SingleWaiterSignal _something = new();
     private long _waiting;
     private bool _takerWaits;
+    private bool _isHeld;
     private bool _completing;
     private bool _aborted;
     private bool _closed;
@@ -195,6 +197,27 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
     internal void RequestPong() => Request(ref _pongIsDue);
 
+    /// <summary>Lets only pings and pongs be taken until <see cref="ReleaseMessages"/>. Called by the one who takes packets.</summary>
+    internal void HoldMessages()
+    {
+        lock (_gate)
+        {
+            _isHeld = true;
+        }
+    }
+
+    internal void ReleaseMessages()
+    {
+        bool wake;
+        lock (_gate)
+        {
+            _isHeld = false;
+            wake = TakeTakerToWake();
+        }
+
+        Wake(wake);
+    }
+
     /// <summary>Whether the channel can be sent to.</summary>
     internal bool HasChannel(byte channelId) => _channels.IndexOf(channelId) is >= 0 and int index && _queues[index] is not null;
 
@@ -225,12 +248,12 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                     return false;
                 }
 
-                if (_waiting > 0 || Volatile.Read(ref _pingIsDue) != 0 || Volatile.Read(ref _pongIsDue) != 0)
+                if ((_waiting > 0 && !_isHeld) || Volatile.Read(ref _pingIsDue) != 0 || Volatile.Read(ref _pongIsDue) != 0)
                 {
                     return true;
                 }
 
-                if (_completing)
+                if (_completing && _waiting == 0)
                 {
                     return false;
                 }
@@ -249,7 +272,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         int written = TakeControl(destination, ref _pingIsDue, Packet.Ping);
         written += TakeControl(destination[written..], ref _pongIsDue, Packet.Pong);
         bool finishedAny = false;
-        while (FindNext() is { } queue)
+        while (!Volatile.Read(ref _isHeld) && FindNext() is { } queue)
         {
             int count = TakePacket(queue, destination[written..], out bool finished);
             if (count == 0)

@@ -18,13 +18,15 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
     private readonly Lazy<BufferBlock<Envelope>> _source;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    // Guarded by _gate, which is taken before the gate of a PeerLanes, never after. Not used when there is a handler.
-    // Invariant: _ready holds the peers that have messages, each once, the one that was served least first.
+    // Guarded by _gate, which is taken before the gate of a PeerLanes, never after. Not used when there is a handler without a limit.
+    // Invariant: _ready holds the peers that have messages, each once, the one that was served least first; without those that have a turn
+    // of the handler, which are _running, and at most MaxConcurrency.
     private readonly Lock _gate = new();
     private readonly PriorityQueue<PeerLanes, long> _ready = new();
     private TaskCompletionSource<bool>? _waiting;
     private bool _isCompleted;
     private long _now;
+    private int _running;
 
     internal ReactorInbox(IReadOnlyList<ChannelDescriptor> channels, Func<Envelope, CancellationToken, ValueTask>? handler = null)
     {
@@ -40,6 +42,12 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
     public override Task Completion => _completion.Task;
 
     internal bool HasHandler => _handler is not null;
+
+    /// <summary>For how many peers the handler runs at once. Set before anything comes.</summary>
+    internal int MaxConcurrency { get; set; } = int.MaxValue;
+
+    /// <summary>Whether turns of the handler have to wait for one another.</summary>
+    internal bool IsLimited => MaxConcurrency != int.MaxValue;
 
     /// <inheritdoc />
     public override bool TryRead([MaybeNullWhen(false)] out Envelope item)
@@ -128,22 +136,70 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
 
     internal void OnReady(PeerLanes lanes)
     {
-        if (_handler is not null)
+        if (_handler is not null && !IsLimited)
         {
             ThreadPool.UnsafeQueueUserWorkItem(lanes, preferLocal: false);
             return;
         }
 
-        TaskCompletionSource<bool>? waiting;
+        TaskCompletionSource<bool>? waiting = null;
+        bool hasTurn = false;
         lock (_gate)
         {
             lanes.Served = Math.Max(lanes.Served, _now);
-            _ready.Enqueue(lanes, lanes.Served);
-            waiting = _waiting;
-            _waiting = null;
+            hasTurn = _handler is not null && _running < MaxConcurrency;
+            if (hasTurn)
+            {
+                _running++;
+                _now = lanes.Served;
+            }
+            else
+            {
+                _ready.Enqueue(lanes, lanes.Served);
+                waiting = _waiting;
+                _waiting = null;
+            }
         }
 
         waiting?.TrySetResult(true);
+        if (hasTurn)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(lanes, preferLocal: false);
+        }
+    }
+
+    /// <summary>A turn of the handler is over.</summary>
+    /// <param name="lanes">Whose turn it was.</param>
+    /// <param name="bytes">What it has been served in its turn.</param>
+    /// <param name="hasMore">Whether it wants another; when not, it says so by <see cref="OnReady"/> later.</param>
+    internal void OnTurnEnd(PeerLanes lanes, long bytes, bool hasMore)
+    {
+        PeerLanes? next = hasMore ? lanes : null;
+        if (IsLimited)
+        {
+            lock (_gate)
+            {
+                lanes.Served += bytes;
+                if (hasMore)
+                {
+                    _ready.Enqueue(lanes, lanes.Served);
+                }
+
+                if (_ready.TryDequeue(out next, out long served))
+                {
+                    _now = served;
+                }
+                else
+                {
+                    _running--;
+                }
+            }
+        }
+
+        if (next is not null)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(next, preferLocal: false);
+        }
     }
 
     internal ValueTask HandleAsync(in Envelope envelope, CancellationToken cancellationToken) => _handler!(envelope, cancellationToken);

@@ -11,12 +11,14 @@ public sealed class SerializedMessage : IDisposable
 {
     // Invariant: _references counts the creator, until it disposes, and every queue that holds the message. Whoever takes it to zero
     // returns _buffer; nobody reads it after that.
+    private readonly ArrayPool<byte> _pool;
     private readonly byte[] _buffer;
     private int _references = 1;
     private int _disposed;
 
-    private SerializedMessage(ChannelDescriptor channel, byte[] buffer, int length)
+    private SerializedMessage(ChannelDescriptor channel, ArrayPool<byte> pool, byte[] buffer, int length)
     {
+        _pool = pool;
         Channel = channel;
         _buffer = buffer;
         Length = length;
@@ -31,12 +33,18 @@ public sealed class SerializedMessage : IDisposable
     internal ReadOnlySpan<byte> Span => _buffer.AsSpan(0, Length);
 
     /// <summary>Serialises <paramref name="message"/>.</summary>
-    public static SerializedMessage Create(ChannelDescriptor channel, IMessage message)
+    public static SerializedMessage Create(ChannelDescriptor channel, IMessage message) => Create(channel, message, ArrayPool<byte>.Shared);
+
+    /// <summary>Takes a copy of <paramref name="message"/>, which is serialised already.</summary>
+    public static SerializedMessage Create(ChannelDescriptor channel, ReadOnlySpan<byte> message) =>
+        Create(channel, message, ArrayPool<byte>.Shared);
+
+    internal static SerializedMessage Create(ChannelDescriptor channel, IMessage message, ArrayPool<byte> pool)
     {
         ArgumentNullException.ThrowIfNull(channel);
         ArgumentNullException.ThrowIfNull(message);
         int length = message.CalculateSize();
-        byte[] buffer = ArrayPool<byte>.Shared.Rent(length);
+        byte[] buffer = pool.Rent(length);
         try
         {
             message.WriteTo(buffer.AsSpan(0, length));
@@ -44,20 +52,19 @@ public sealed class SerializedMessage : IDisposable
         catch
         {
             // Somebody changed the message meanwhile.
-            ArrayPool<byte>.Shared.Return(buffer);
+            pool.Return(buffer);
             throw;
         }
 
-        return new SerializedMessage(channel, buffer, length);
+        return new SerializedMessage(channel, pool, buffer, length);
     }
 
-    /// <summary>Takes a copy of <paramref name="message"/>, which is serialised already.</summary>
-    public static SerializedMessage Create(ChannelDescriptor channel, ReadOnlySpan<byte> message)
+    internal static SerializedMessage Create(ChannelDescriptor channel, ReadOnlySpan<byte> message, ArrayPool<byte> pool)
     {
         ArgumentNullException.ThrowIfNull(channel);
-        byte[] buffer = ArrayPool<byte>.Shared.Rent(message.Length);
+        byte[] buffer = pool.Rent(message.Length);
         message.CopyTo(buffer);
-        return new SerializedMessage(channel, buffer, message.Length);
+        return new SerializedMessage(channel, pool, buffer, message.Length);
     }
 
     /// <summary>Says that the creator is done with the message. Queues that hold it are not affected. A second call does nothing.</summary>
@@ -83,7 +90,7 @@ public sealed class SerializedMessage : IDisposable
     {
         if (Interlocked.Decrement(ref _references) == 0)
         {
-            ArrayPool<byte>.Shared.Return(_buffer);
+            _pool.Return(_buffer);
         }
     }
 }

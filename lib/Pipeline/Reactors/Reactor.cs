@@ -51,10 +51,18 @@ public abstract class Reactor
     /// <exception cref="InvalidOperationException">The reactor has not been added to a switch.</exception>
     public ISwitch Switch => _switch ?? throw new InvalidOperationException($"Reactor '{Name}' has not been added to a switch.");
 
+    /// <summary>
+    /// How many messages the reactor deals with at once, each of another peer: 1 for a reactor that wants no concurrency in
+    /// <see cref="ReceiveAsync"/>. Peers then take turns by bytes. At least 1; default: no limit.
+    /// </summary>
+    public virtual int MaxConcurrency => int.MaxValue;
+
     internal ReactorInbox Inbox { get; }
 
     internal void SetSwitch(ISwitch value)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxConcurrency, 1, nameof(MaxConcurrency));
+        Inbox.MaxConcurrency = MaxConcurrency;
         if (Interlocked.CompareExchange(ref _switch, value, null) is not null)
         {
             throw new InvalidOperationException($"Reactor '{Name}' has been added to a switch already.");

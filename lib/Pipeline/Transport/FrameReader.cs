@@ -31,66 +31,80 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
     private SecretConnectionException? _fault;
     private ReadOnlySequence<byte> _lent;
 
-    // Invariant: replaced only by whoever has the turn; cancelled by anybody.
-    private CancellationTokenSource _cancelPending = new();
+    // Ends a wait for the stream, whoever wants that: the caller's token, CancelPendingRead or Dispose. What it was for is looked at
+    // after the source has been renewed, so that no wish gets lost. Invariant: replaced only by whoever has the turn.
+    private CancellationTokenSource _wake = new();
+    private int _cancelPending;
 
     public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
     {
-        _turn.Take("read");
+        _turn.Begin("read");
+        ReadResult result;
         try
         {
-            if (TryLend(out ReadResult result))
+            if (!TryGet(out result))
             {
-                return new ValueTask<ReadResult>(result);
+                return WaitAndLendAsync(cancellationToken);
             }
         }
-        catch
+        catch (Exception e)
         {
-            GiveBack();
+            EndFailed(e);
             throw;
         }
 
-        return FillAndLendAsync(cancellationToken);
+        return new ValueTask<ReadResult>(Lend(result));
     }
 
     public override bool TryRead(out ReadResult result)
     {
-        _turn.Take("read");
-        bool lent = false;
+        _turn.Begin("read");
         try
         {
-            return lent = TryLend(out result);
-        }
-        finally
-        {
-            if (!lent)
+            if (!TryGet(out result))
             {
-                GiveBack();
+                End();
+                return false;
             }
         }
+        catch (Exception e)
+        {
+            EndFailed(e);
+            throw;
+        }
+
+        result = Lend(result);
+        return true;
     }
 
     public override void AdvanceTo(SequencePosition consumed) => AdvanceTo(consumed, consumed);
 
     public override void AdvanceTo(SequencePosition consumed, SequencePosition examined)
     {
-        long unconsumed = _lent.Slice(consumed).Length;
-        _examinedAll = _lent.Slice(examined).IsEmpty;
-        _lent = default;
-        Consume(_end - _start - (int)unconsumed);
-        GiveBack();
+        if (!_turn.TryTakeBack(nameof(AdvanceTo)))
+        {
+            return;
+        }
+
+        try
+        {
+            long unconsumed = _lent.Slice(consumed).Length;
+            long unexamined = _lent.Slice(examined).Length;
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(unexamined, unconsumed, nameof(examined));
+            _examinedAll = unexamined == 0;
+            _lent = default;
+            Consume(_end - _start - (int)unconsumed);
+        }
+        finally
+        {
+            End();
+        }
     }
 
     public override void CancelPendingRead()
     {
-        try
-        {
-            Volatile.Read(ref _cancelPending).Cancel();
-        }
-        catch (ObjectDisposedException)
-        {
-            // The connection is closed, and every read with it.
-        }
+        Interlocked.Exchange(ref _cancelPending, 1);
+        Wake();
     }
 
     public override void Complete(Exception? exception = null) => Dispose();
@@ -98,7 +112,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
     /// <summary>Reads as a stream does, waiting on the calling thread.</summary>
     public int Read(Span<byte> destination)
     {
-        _turn.Take("read");
+        _turn.Begin("read");
         try
         {
             while (_end == _start && _fault is null && !_endOfStream)
@@ -106,11 +120,14 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
                 AfterRead(stream.Read(BufferForRead().Span));
             }
 
-            return Copy(destination);
+            int count = Copy(destination);
+            End();
+            return count;
         }
-        finally
+        catch (Exception e)
         {
-            GiveBack();
+            EndFailed(e);
+            throw;
         }
     }
 
@@ -118,28 +135,39 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public async ValueTask<int> ReadAsync(Memory<byte> destination, CancellationToken cancellationToken)
     {
-        _turn.Take("read");
+        _turn.Begin("read");
         try
         {
             while (_end == _start && _fault is null && !_endOfStream)
             {
+                RenewWake();
                 await FillAsync(cancellationToken).ConfigureAwait(false);
             }
 
-            return Copy(destination.Span);
+            int count = Copy(destination.Span);
+            End();
+            return count;
         }
-        finally
+        catch (Exception e)
         {
-            GiveBack();
+            EndFailed(e);
+            throw;
         }
     }
 
     public void Dispose()
     {
-        if (_turn.Close())
+        if (_turn.Close(out bool lent))
         {
+            if (lent)
+            {
+                _open = null;
+            }
+
             Release();
         }
+
+        Wake();
     }
 
     private int Copy(Span<byte> destination)
@@ -155,19 +183,17 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         return count;
     }
 
-    private bool TryLend(out ReadResult result)
+    private bool TryGet(out ReadResult result)
     {
-        CancellationTokenSource cancel = _cancelPending;
-        if (cancel.IsCancellationRequested)
+        if (Interlocked.Exchange(ref _cancelPending, 0) != 0)
         {
-            Volatile.Write(ref _cancelPending, new CancellationTokenSource());
-            result = Lend(isCanceled: true);
+            result = Result(isCanceled: true);
             return true;
         }
 
         if (_end > _start && !_examinedAll)
         {
-            result = Lend(isCanceled: false);
+            result = Result(isCanceled: false);
             return true;
         }
 
@@ -176,57 +202,83 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
             throw Rethrow(_fault);
         }
 
-        result = _endOfStream ? Lend(isCanceled: false) : default;
+        result = _endOfStream ? Result(isCanceled: false) : default;
         return _endOfStream;
     }
 
-    private ReadResult Lend(bool isCanceled)
+    // An end of the stream inside a frame is no end to report but a fault, which comes after what was read before it.
+    private ReadResult Result(bool isCanceled)
     {
         _lent = _open is null ? ReadOnlySequence<byte>.Empty : new ReadOnlySequence<byte>(_open, _start, _end - _start);
-        return new ReadResult(_lent, isCanceled, _endOfStream);
+        return new ReadResult(_lent, isCanceled, isCompleted: _endOfStream && _fault is null);
+    }
+
+    private ReadResult Lend(ReadResult result)
+    {
+        if (_turn.Lend())
+        {
+            Release();
+            throw ClosedDuringRead();
+        }
+
+        return result;
     }
 
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    private async ValueTask<ReadResult> FillAndLendAsync(CancellationToken cancellationToken)
+    private async ValueTask<ReadResult> WaitAndLendAsync(CancellationToken cancellationToken)
     {
+        ReadResult result;
         try
         {
-            CancellationTokenSource cancel = _cancelPending;
-            using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(static c => ((CancellationTokenSource)c!).Cancel(), cancel);
-            ReadResult result;
-            while (!TryLend(out result))
+            RenewWake();
+            while (!TryGet(out result))
             {
-                try
-                {
-                    await FillAsync(cancel.Token).ConfigureAwait(false);
-                }
-                catch (OperationCanceledException)
-                {
-                    // Not only this wait was cancelled, but the caller's token.
-                    cancellationToken.ThrowIfCancellationRequested();
-                }
+                await FillAsync(cancellationToken).ConfigureAwait(false);
+                RenewWake();
             }
-
-            return result;
         }
-        catch
+        catch (Exception e)
         {
-            GiveBack();
+            EndFailed(e);
             throw;
+        }
+
+        return Lend(result);
+    }
+
+    private void Wake() => Volatile.Read(ref _wake).Cancel();
+
+    private void RenewWake()
+    {
+        if (_wake.IsCancellationRequested)
+        {
+            Interlocked.Exchange(ref _wake, new CancellationTokenSource());
+        }
+
+        if (_turn.IsClosed)
+        {
+            throw ClosedDuringRead();
         }
     }
 
+    // Returns without data when the wait was ended by anything but the caller's token.
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask FillAsync(CancellationToken cancellationToken)
     {
-        if (_sealed is null && _waitsWithoutBuffer)
-        {
-            await stream.ReadAsync(Memory<byte>.Empty, cancellationToken).ConfigureAwait(false);
-        }
-
+        CancellationToken wake = _wake.Token;
+        using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(static reader => ((FrameReader)reader!).Wake(), this);
         try
         {
-            AfterRead(await stream.ReadAsync(BufferForRead(), cancellationToken).ConfigureAwait(false));
+            if (_sealed is null && _waitsWithoutBuffer)
+            {
+                await stream.ReadAsync(Memory<byte>.Empty, wake).ConfigureAwait(false);
+            }
+
+            AfterRead(await stream.ReadAsync(BufferForRead(), wake).ConfigureAwait(false));
+        }
+        catch (OperationCanceledException) when (wake.IsCancellationRequested)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
         }
         finally
         {
@@ -244,6 +296,12 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
     {
         if (count == 0)
         {
+            // A socket that this side closes while somebody reads from it may also come to an end like this.
+            if (_turn.IsClosed)
+            {
+                throw ClosedDuringRead();
+            }
+
             _endOfStream = true;
             if (_sealedEnd > 0)
             {
@@ -269,6 +327,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         }
 
         MakeRoom(frames * FrameCipher.MaxDataSize);
+        int end = _end;
         ReadOnlySpan<byte> received = _sealed;
         for (int i = 0; i < frames && _fault is null; i++)
         {
@@ -278,13 +337,19 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         int opened = frames * FrameCipher.SealedSize;
         received[opened.._sealedEnd].CopyTo(_sealed);
         _sealedEnd -= opened;
-        _examinedAll &= _end == _start;
+        _examinedAll &= _end == end;
     }
 
     // A frame opens into its length and its data. To have the data of all frames in one piece without copying them, each opens
     // with its length over the last four bytes of the data before it, which are put back afterwards.
     private void OpenFrame(ReadOnlySpan<byte> sealedFrame)
     {
+        if (cipher.IsExhausted)
+        {
+            _fault = SecretConnectionException.NoncesExhausted();
+            return;
+        }
+
         Span<byte> open = _open.AsSpan(_end - FrameCipher.HeaderSize, FrameCipher.OpenSize);
         uint covered = BinaryPrimitives.ReadUInt32LittleEndian(open);
         bool authentic = cipher.TryOpen(sealedFrame, open);
@@ -361,11 +426,23 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         }
     }
 
-    private void GiveBack()
+    private bool End()
     {
-        if (_turn.GiveBack())
+        bool closed = _turn.End();
+        if (closed)
         {
             Release();
+        }
+
+        return closed;
+    }
+
+    // Whatever a stream says when it is closed while somebody reads from it, the reason is that this connection was closed.
+    private void EndFailed(Exception e)
+    {
+        if (End() && e is not ObjectDisposedException)
+        {
+            throw ClosedDuringRead(e);
         }
     }
 
@@ -375,8 +452,9 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         ReturnSealedWhenEmpty();
         Consume(_end - _start);
         cipher.Dispose();
-        _cancelPending.Dispose();
     }
+
+    private static ObjectDisposedException ClosedDuringRead(Exception? e = null) => new("The connection was closed during a read.", e);
 
     private static SecretConnectionException Rethrow(SecretConnectionException fault) => new(fault.Fault, fault.Message);
 }

@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Pipelines;
 using System.Runtime.CompilerServices;
-using System.Security.Cryptography;
 using Pipeline.Cryptography;
 
 namespace Pipeline.Transport;
@@ -17,11 +16,12 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
     private const int BlockSize = 64 * 1024;
 
     // Invariant: all of these belong to whoever has the turn, from the first GetMemory to the end of FlushAsync.
-    // _open[HeaderSize, _end) is written and not sealed; null when nothing is. Its length is enough for _end rounded up to whole frames.
+    // _open[HeaderSize, _end) is written and not handed to the stream; null when nothing is. Its length is enough for _end rounded up
+    // to whole frames. Of that data, the first _sealedData bytes are sealed; 0 unless an operation runs.
     private Turn _turn;
-    private bool _hasTurn;
     private byte[]? _open;
     private int _end = FrameCipher.HeaderSize;
+    private int _sealedData;
     private Exception? _fault;
 
     public override bool CanGetUnflushedBytes => true;
@@ -31,108 +31,113 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
     public override Memory<byte> GetMemory(int sizeHint = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
-        TakeTurn();
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(sizeHint, Array.MaxLength / 2);
+        _turn.BeginOrResume("write");
         MakeRoom(Math.Max(sizeHint, 1));
-        return _open.AsMemory(_end, UsableLength(_open!.Length) - _end);
+        Memory<byte> room = _open.AsMemory(_end, UsableLength(_open!.Length) - _end);
+        if (_turn.Lend())
+        {
+            Release();
+            throw ClosedDuringWrite();
+        }
+
+        return room;
     }
 
     public override Span<byte> GetSpan(int sizeHint = 0) => GetMemory(sizeHint).Span;
 
     public override void Advance(int bytes)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(bytes);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, _open is null ? 0 : UsableLength(_open.Length) - _end);
-        _end += bytes;
+        if (!_turn.TryTakeBack(nameof(Advance)))
+        {
+            return;
+        }
+
+        try
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(bytes);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, UsableLength(_open!.Length) - _end);
+            _end += bytes;
+        }
+        finally
+        {
+            if (_turn.Lend())
+            {
+                Release();
+            }
+        }
     }
 
     /// <summary>
-    /// Seals what was written, hands it to the stream, and waits until the stream has taken it. After a cancellation or an error part
-    /// of a frame may have been sent, so nothing more can be.
+    /// Seals what was written, hands it to the stream, and waits until the stream has taken it. After a cancellation or an error on the
+    /// way part of a frame may have been sent, so nothing more can be.
     /// </summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public override async ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
     {
-        TakeTurn();
-        byte[]? block = null;
-        try
-        {
-            ThrowIfBroken();
-            for (int at = 0; at < UnflushedBytes;)
-            {
-                block ??= ArrayPool<byte>.Shared.Rent(BlockSize);
-                at += SealBlock(at, block, out int sealedSize);
-                await stream.WriteAsync(block.AsMemory(0, sealedSize), cancellationToken).ConfigureAwait(false);
-            }
-
-            await stream.FlushAsync(cancellationToken).ConfigureAwait(false);
-        }
-        catch (Exception e)
-        {
-            _fault ??= e;
-            throw;
-        }
-        finally
-        {
-            EndFlush(block);
-        }
-
+        await WriteAllAsync(ReadOnlyMemory<byte>.Empty, cancellationToken).ConfigureAwait(false);
         return new FlushResult(isCanceled: false, isCompleted: false);
     }
 
-    /// <summary>Seals and writes <paramref name="source"/> as a stream does, waiting on the calling thread.</summary>
+    /// <summary>Writes as a stream does, waiting on the calling thread.</summary>
     public void Write(ReadOnlySpan<byte> source)
     {
-        TakeTurn();
-        byte[]? block = null;
+        _turn.BeginOrResume("write");
+        byte[] block = ArrayPool<byte>.Shared.Rent(BlockSize);
         try
         {
             ThrowIfBroken();
-            block = ArrayPool<byte>.Shared.Rent(BlockSize);
-            while (!source.IsEmpty)
+            do
             {
-                int count = Math.Min(source.Length, DataPerBlock);
-                MakeRoom(count);
-                source[..count].CopyTo(_open.AsSpan(_end));
-                _end += count;
-                source = source[count..];
-                for (int at = 0; at < UnflushedBytes;)
+                source = source[Append(source)..];
+                while (TrySealBlock(block, out int sealedSize))
                 {
-                    at += SealBlock(at, block, out int sealedSize);
                     stream.Write(block, 0, sealedSize);
                 }
-
-                _end = FrameCipher.HeaderSize;
             }
+            while (!source.IsEmpty);
 
             stream.Flush();
         }
         catch (Exception e)
         {
-            _fault ??= e;
+            EndFailed(block, e);
             throw;
         }
-        finally
-        {
-            EndFlush(block);
-        }
+
+        End(block);
     }
 
-    /// <summary>Writes as a stream does: <paramref name="source"/> is sealed and handed on when this returns.</summary>
+    /// <summary>Writes as a stream does: what was written before and <paramref name="source"/> is sealed and handed on when this returns.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     public async ValueTask WriteAllAsync(ReadOnlyMemory<byte> source, CancellationToken cancellationToken)
     {
-        do
+        // As long as nothing is sealed a cancellation does no harm.
+        cancellationToken.ThrowIfCancellationRequested();
+        _turn.BeginOrResume("write");
+        byte[] block = ArrayPool<byte>.Shared.Rent(BlockSize);
+        try
         {
-            int count = Math.Min(source.Length, DataPerBlock);
-            if (count > 0)
+            ThrowIfBroken();
+            do
             {
-                source.Span[..count].CopyTo(GetSpan(count));
-                Advance(count);
+                source = source[Append(source.Span)..];
+                while (TrySealBlock(block, out int sealedSize))
+                {
+                    await stream.WriteAsync(block.AsMemory(0, sealedSize), cancellationToken).ConfigureAwait(false);
+                }
             }
+            while (!source.IsEmpty);
 
-            source = source[count..];
-            await FlushAsync(cancellationToken).ConfigureAwait(false);
+            await stream.FlushAsync(cancellationToken).ConfigureAwait(false);
         }
-        while (!source.IsEmpty);
+        catch (Exception e)
+        {
+            EndFailed(block, e);
+            throw;
+        }
+
+        End(block);
     }
 
     /// <summary>Not supported: a frame that was sent in part cannot be taken back. Pass a token to <see cref="FlushAsync"/> to end the connection.</summary>
@@ -140,15 +145,9 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
         throw new NotSupportedException("A frame that was sent in part cannot be taken back; cancel the token of FlushAsync to end the connection.");
 
     /// <summary>Drops what was not flushed and allows no more writes.</summary>
-    public override void Complete(Exception? exception = null)
-    {
-        Close();
-        if (_hasTurn)
-        {
-            EndFlush(block: null);
-        }
-    }
+    public override void Complete(Exception? exception = null) => Close();
 
+    /// <summary>Sends what was not flushed, unless there is an <paramref name="exception"/>, and allows no more writes.</summary>
     public override async ValueTask CompleteAsync(Exception? exception = null)
     {
         if (exception is null && UnflushedBytes > 0)
@@ -156,13 +155,18 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
             await FlushAsync().ConfigureAwait(false);
         }
 
-        Complete(exception);
+        Close();
     }
 
     public void Close()
     {
-        if (_turn.Close())
+        if (_turn.Close(out bool lent))
         {
+            if (lent)
+            {
+                _open = null;
+            }
+
             Release();
         }
     }
@@ -170,21 +174,25 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
     private static int UsableLength(int bufferLength) =>
         FrameCipher.HeaderSize + ((bufferLength - FrameCipher.HeaderSize) / FrameCipher.MaxDataSize * FrameCipher.MaxDataSize);
 
-    private void TakeTurn()
-    {
-        if (!_hasTurn)
-        {
-            _turn.Take("write");
-            _hasTurn = true;
-        }
-    }
-
     private void ThrowIfBroken()
     {
         if (_fault is not null)
         {
             throw new IOException("Nothing more can be sent on this connection, because sending on it failed before.", _fault);
         }
+    }
+
+    private int Append(ReadOnlySpan<byte> source)
+    {
+        int count = Math.Min(source.Length, DataPerBlock);
+        if (count > 0)
+        {
+            MakeRoom(count);
+            source[..count].CopyTo(_open.AsSpan(_end));
+            _end += count;
+        }
+
+        return count;
     }
 
     private void MakeRoom(int count)
@@ -208,46 +216,63 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
 
     // A frame is sealed from its length and its data in one piece. To have that without copying the data, each length is written
     // over the last four bytes of the data before it, which have been sealed already.
-    private int SealBlock(int at, Span<byte> block, out int sealedSize)
+    private bool TrySealBlock(Span<byte> block, out int sealedSize)
     {
-        if (cipher.IsExhausted)
-        {
-            throw new CryptographicException("Every nonce of this connection has been used; it must end.");
-        }
-
-        int count = Math.Min((int)UnflushedBytes - at, DataPerBlock);
         sealedSize = 0;
-        for (int done = 0; done < count; done += FrameCipher.MaxDataSize)
+        int end = Math.Min((int)UnflushedBytes, _sealedData + DataPerBlock);
+        while (_sealedData < end)
         {
-            Span<byte> open = _open.AsSpan(at + done, FrameCipher.OpenSize);
-            int length = Math.Min(count - done, FrameCipher.MaxDataSize);
+            if (cipher.IsExhausted)
+            {
+                throw SecretConnectionException.NoncesExhausted();
+            }
+
+            Span<byte> open = _open.AsSpan(_sealedData, FrameCipher.OpenSize);
+            int length = Math.Min(end - _sealedData, FrameCipher.MaxDataSize);
             BinaryPrimitives.WriteUInt32LittleEndian(open, (uint)length);
             open[(FrameCipher.HeaderSize + length)..].Clear();
             cipher.Seal(open, block.Slice(sealedSize, FrameCipher.SealedSize));
             sealedSize += FrameCipher.SealedSize;
+            _sealedData += length;
         }
 
-        return count;
+        if (sealedSize > 0)
+        {
+            return true;
+        }
+
+        _end = FrameCipher.HeaderSize;
+        _sealedData = 0;
+        return false;
     }
 
-    private void EndFlush(byte[]? block)
+    // Whatever a stream says when it is closed while somebody writes to it, the reason is that this connection was closed.
+    private void EndFailed(byte[] block, Exception e)
     {
-        if (block is not null)
+        _fault ??= e;
+        if (End(block) && e is not ObjectDisposedException)
         {
-            ArrayPool<byte>.Shared.Return(block);
+            throw ClosedDuringWrite(e);
         }
+    }
 
+    private bool End(byte[] block)
+    {
+        ArrayPool<byte>.Shared.Return(block);
         ReturnOpen();
-        _hasTurn = false;
-        if (_turn.GiveBack())
+        bool closed = _turn.End();
+        if (closed)
         {
             Release();
         }
+
+        return closed;
     }
 
     private void ReturnOpen()
     {
         _end = FrameCipher.HeaderSize;
+        _sealedData = 0;
         if (_open is not null)
         {
             ArrayPool<byte>.Shared.Return(_open);
@@ -260,4 +285,6 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
         ReturnOpen();
         cipher.Dispose();
     }
+
+    private static ObjectDisposedException ClosedDuringWrite(Exception? e = null) => new("The connection was closed during a write.", e);
 }

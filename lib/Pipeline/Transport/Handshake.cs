@@ -89,13 +89,14 @@ public static class Handshake
         ArgumentNullException.ThrowIfNull(stream);
         ArgumentNullException.ThrowIfNull(key);
         ArgumentNullException.ThrowIfNull(localInfo);
-        if ((localInfo.Id == key.Id ? localInfo.FindFault() : $"its id is {localInfo.Id}, not the key's {key.Id}") is { } fault)
+        if (FindOwnFault(localInfo, key) is { } fault)
         {
             throw new ArgumentException($"This node's own NodeInfo cannot be used: {fault}.", nameof(localInfo));
         }
 
         return HandshakeStep.WithDeadlineAsync(
             token => RunAsync(stream, key, ephemeral, localInfo, dialled, options.TimeProvider, token),
+            stream,
             options.Timeout,
             options.TimeProvider,
             cancellationToken);
@@ -142,7 +143,7 @@ public static class Handshake
     {
         try
         {
-            DefaultNodeInfo proto = await DelimitedMessage.ReadAsync(connection, DefaultNodeInfo.Parser, NodeInfo.MaxSize, cancellationToken)
+            DefaultNodeInfo proto = await DelimitedMessage.ReadAsync(connection, DefaultNodeInfo.Parser, NodeInfo.MaxSize, "a NodeInfo", cancellationToken)
                 .ConfigureAwait(false);
             return NodeInfo.FromProto(proto);
         }
@@ -153,6 +154,14 @@ public static class Handshake
                 RemoteId = connection.RemoteId,
             };
         }
+    }
+
+    private static string? FindOwnFault(NodeInfo info, NodeKey key)
+    {
+        int size = info.ToProto().CalculateSize();
+        return info.Id != key.Id ? $"its id is {info.Id}, not the key's {key.Id}"
+            : size > NodeInfo.MaxSize ? $"it takes {size} bytes; the most is {NodeInfo.MaxSize}"
+            : info.FindFault();
     }
 
     private static void Check(NodeInfo remoteInfo, NodeId remoteId)

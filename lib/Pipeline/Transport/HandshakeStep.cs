@@ -6,17 +6,33 @@ namespace Pipeline.Transport;
 internal static class HandshakeStep
 {
     /// <summary>Runs a handshake within <paramref name="timeout"/> and turns what can go wrong on the way into <see cref="HandshakeException"/>.</summary>
+    /// <param name="handshake">The handshake.</param>
+    /// <param name="closeWhenOver">The stream beneath, to be closed when the time is over, because not every stream heeds a token; or null.</param>
+    /// <param name="timeout">How long it may take.</param>
+    /// <param name="timeProvider">Where time comes from.</param>
+    /// <param name="cancellationToken">Ends the attempt.</param>
     public static async Task<T> WithDeadlineAsync<T>(
         Func<CancellationToken, Task<T>> handshake,
+        Stream? closeWhenOver,
         TimeSpan timeout,
         TimeProvider timeProvider,
         CancellationToken cancellationToken)
+        where T : IAsyncDisposable
     {
         using CancellationTokenSource deadline = new(timeout, timeProvider);
         using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        using CancellationTokenRegistration over = either.Token.UnsafeRegister(static stream => ((Stream?)stream)?.Dispose(), closeWhenOver);
         try
         {
-            return await handshake(either.Token).ConfigureAwait(false);
+            T established = await handshake(either.Token).ConfigureAwait(false);
+            if (over.Unregister())
+            {
+                return established;
+            }
+
+            // The time was over at the very last moment, and the stream is closed.
+            await established.DisposeAsync().ConfigureAwait(false);
+            throw new OperationCanceledException(either.Token);
         }
         catch (HandshakeException)
         {
@@ -56,30 +72,32 @@ internal static class HandshakeStep
     }
 
     /// <summary>
-    /// Sends <paramref name="message"/> and reads the remote's at the same time: neither side waits for the other to begin. What was
+    /// Sends <paramref name="ours"/> and reads the remote's at the same time: neither side waits for the other to begin. What was
     /// read counts even when sending failed, because a remote may say who it is and hang up.
     /// </summary>
     public static async Task<T> ExchangeAsync<T>(
         Stream stream,
-        ReadOnlyMemory<byte> message,
+        ReadOnlyMemory<byte> ours,
         Func<CancellationToken, Task<T>> read,
         CancellationToken cancellationToken)
     {
         using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        Task write = WriteAsync(stream, message, stop.Token);
+        Task write = WriteAsync(stream, ours, stop.Token);
+        T message;
         try
         {
-            return await read(stop.Token).ConfigureAwait(false);
+            message = await read(stop.Token).ConfigureAwait(false);
         }
         catch
         {
             await stop.CancelAsync().ConfigureAwait(false);
+            await write.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
-        finally
-        {
-            await write.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
+
+        await write.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        cancellationToken.ThrowIfCancellationRequested();
+        return message;
     }
 
     private static async Task WriteAsync(Stream stream, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)

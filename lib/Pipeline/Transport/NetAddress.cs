@@ -12,14 +12,26 @@ namespace Pipeline.Transport;
 /// <param name="Port">The TCP port. 0 is legal in an address that is only passed on.</param>
 public sealed record NetAddress(NodeId Id, string Host, ushort Port)
 {
+    /// <summary>An IPv4 address, an IPv6 address without brackets, or a name to be resolved at each dial.</summary>
+    public string Host
+    {
+        get;
+        init
+        {
+            field = value;
+            Ip = ParseIp(value);
+        }
+    }
+    = Host;
+
     /// <summary>The host when it is an IP address; null when it is a name.</summary>
-    public IPAddress? Ip { get; } = ParseIp(Host);
+    public IPAddress? Ip { get; private init; } = ParseIp(Host);
 
     /// <summary><c>host:port</c>, with brackets around an IPv6 address.</summary>
     public string DialString => HostPort.Format(Host, Port);
 
-    /// <summary>Whether this can be the address of a node at all: a name, or an IP address of one machine outside the documentation range.</summary>
-    public bool IsValid => Ip is null || !Ip.IsUnusable();
+    /// <summary>Whether this can be the address of a node at all: it has an id, and a name or an IP address of one machine outside the documentation range.</summary>
+    public bool IsValid => !Id.IsEmpty && (Ip is null || !Ip.IsUnusable());
 
     /// <summary>Whether the address is on this machine: loopback or 0.0.0.0/8.</summary>
     public bool IsLocal => Ip is not null && Ip.IsLocal();
@@ -51,7 +63,8 @@ public sealed record NetAddress(NodeId Id, string Host, ushort Port)
             return [new IPEndPoint(Ip, Port)];
         }
 
-        IPAddress[] found = await Dns.GetHostAddressesAsync(Host, cancellationToken).ConfigureAwait(false);
+        // A lookup that runs is not ended by its token everywhere.
+        IPAddress[] found = await Dns.GetHostAddressesAsync(Host, cancellationToken).WaitAsync(cancellationToken).ConfigureAwait(false);
         return [.. found.OrderBy(ip => ip.AddressFamily == AddressFamily.InterNetwork ? 0 : 1).Select(ip => new IPEndPoint(Unmapped(ip), Port))];
     }
 
@@ -101,7 +114,7 @@ public sealed record NetAddress(NodeId Id, string Host, ushort Port)
     // ::ffff:8.8.4.4 and 8.8.4.4 are one address, and dialled the same way.
     private static IPAddress Unmapped(IPAddress ip) => ip.IsIPv4MappedToIPv6 ? ip.MapToIPv4() : ip;
 
-    private static IPAddress? ParseIp(string host) => HostPort.TryParseIp(host, out IPAddress? ip) ? ip : null;
+    private static IPAddress? ParseIp(string host) => HostPort.TryParseIp(host, out IPAddress? ip) ? Unmapped(ip) : null;
 
     /// <summary><c>host:port</c> as the reference reads it (Go's <c>net.SplitHostPort</c>).</summary>
     internal static class HostPort

@@ -37,7 +37,7 @@ public sealed record NodeInfo
     public string Version { get; init; } = "";
 
     /// <summary>The channels that the node has, at most <see cref="MaxChannels"/>, each once.</summary>
-    public ImmutableArray<byte> Channels { get; init; } = [];
+    public ImmutableArray<byte> Channels { get; init => field = value.IsDefault ? [] : value; } = [];
 
     /// <summary>The node's name for people; printable ASCII, not empty.</summary>
     public string Moniker { get; init; } = "";

@@ -17,7 +17,10 @@ public sealed record SecretConnectionOptions
     /// <summary>Where time comes from. Default: the system's clock.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
-    /// <summary>Whether the stream beneath stays open when the connection is disposed of, or does not come about. Default false.</summary>
+    /// <summary>
+    /// Whether the stream beneath stays open when the connection is disposed of, or does not come about. Default false. What ends a
+    /// pending operation then is its token alone, so the stream has to heed it.
+    /// </summary>
     public bool LeaveOpen { get; init; }
 }
 
@@ -123,6 +126,7 @@ public sealed class SecretConnection : Stream
         options ??= new SecretConnectionOptions();
         return await HandshakeStep.WithDeadlineAsync(
             token => EstablishAsync(stream, key, ephemeral: null, options.LeaveOpen, token),
+            options.LeaveOpen ? null : stream,
             options.HandshakeTimeout,
             options.TimeProvider,
             cancellationToken).ConfigureAwait(false);
@@ -282,7 +286,8 @@ public sealed class SecretConnection : Stream
         BytesValue message;
         try
         {
-            message = await DelimitedMessage.ReadAsync(stream, BytesValue.Parser, EphemeralKeyMessageSize, cancellationToken).ConfigureAwait(false);
+            message = await DelimitedMessage.ReadAsync(stream, BytesValue.Parser, EphemeralKeyMessageSize, "an ephemeral key", cancellationToken)
+                .ConfigureAwait(false);
         }
         catch (DelimitedMessageException e) when (e.Fault != DelimitedMessageFault.EndOfStream)
         {
@@ -314,7 +319,8 @@ public sealed class SecretConnection : Stream
     {
         try
         {
-            return await DelimitedMessage.ReadAsync(this, AuthSigMessage.Parser, MaxAuthenticationSize, cancellationToken).ConfigureAwait(false);
+            return await DelimitedMessage.ReadAsync(this, AuthSigMessage.Parser, MaxAuthenticationSize, "a proof of identity", cancellationToken)
+                .ConfigureAwait(false);
         }
         catch (DelimitedMessageException e) when (e.Fault != DelimitedMessageFault.EndOfStream)
         {

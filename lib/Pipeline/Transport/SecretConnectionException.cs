@@ -11,9 +11,12 @@ public enum SecretConnectionFault
 
     /// <summary>The stream ended inside a frame.</summary>
     TruncatedFrame,
+
+    /// <summary>2^64 - 1 frames have gone in one direction; another one would use a nonce twice.</summary>
+    NoncesExhausted,
 }
 
-/// <summary>What the remote sent is not a secret connection any more. Nothing after it can be read.</summary>
+/// <summary>A secret connection cannot go on in one direction. Nothing after it can be read, or sent.</summary>
 public sealed class SecretConnectionException : IOException
 {
     /// <summary>Creates the exception.</summary>
@@ -22,4 +25,7 @@ public sealed class SecretConnectionException : IOException
 
     /// <summary>What ended the connection.</summary>
     public SecretConnectionFault Fault { get; }
+
+    internal static SecretConnectionException NoncesExhausted() =>
+        new(SecretConnectionFault.NoncesExhausted, "Every nonce of this connection has been used; it must end.");
 }

@@ -53,9 +53,10 @@ public static class DelimitedMessage
     /// <param name="stream">Where the message comes from.</param>
     /// <param name="parser">The parser of the expected type.</param>
     /// <param name="maxSize">The most bytes the message may have. What is longer is refused on sight of its length.</param>
+    /// <param name="what">What the message is called in errors, article included.</param>
     /// <param name="cancellationToken">Ends the wait; bytes that were read until then are lost.</param>
     /// <exception cref="DelimitedMessageException">The bytes are not such a message.</exception>
-    public static async ValueTask<T> ReadAsync<T>(Stream stream, MessageParser<T> parser, int maxSize, CancellationToken cancellationToken)
+    public static async ValueTask<T> ReadAsync<T>(Stream stream, MessageParser<T> parser, int maxSize, string what, CancellationToken cancellationToken)
         where T : class, IMessage<T>
     {
         ArgumentNullException.ThrowIfNull(stream);
@@ -63,11 +64,12 @@ public static class DelimitedMessage
         byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(Varint.MaxLength, Math.Min(maxSize, 16 * 1024)));
         try
         {
-            int length = await ReadLengthAsync(stream, buffer, maxSize, cancellationToken).ConfigureAwait(false);
+            int length = await ReadLengthAsync(stream, buffer, maxSize, what, cancellationToken).ConfigureAwait(false);
             if (length > buffer.Length)
             {
+                byte[] larger = ArrayPool<byte>.Shared.Rent(length);
                 ArrayPool<byte>.Shared.Return(buffer);
-                buffer = ArrayPool<byte>.Shared.Rent(length);
+                buffer = larger;
             }
 
             int read = await stream.ReadAtLeastAsync(buffer.AsMemory(0, length), length, throwOnEndOfStream: false, cancellationToken)
@@ -75,15 +77,15 @@ public static class DelimitedMessage
             return read < length
                 ? throw new DelimitedMessageException(
                     DelimitedMessageFault.EndOfStream,
-                    $"The stream ended after {read} of the {length} bytes of a {Name<T>()}.")
-                : Parse(parser, buffer.AsSpan(0, length));
+                    $"The stream ended after {read} of the {length} bytes of {what}.")
+                : Parse(parser, buffer.AsSpan(0, length), what);
         }
         finally
         {
             ArrayPool<byte>.Shared.Return(buffer);
         }
 
-        static T Parse(MessageParser<T> parser, ReadOnlySpan<byte> bytes)
+        static T Parse(MessageParser<T> parser, ReadOnlySpan<byte> bytes, string what)
         {
             try
             {
@@ -93,12 +95,12 @@ public static class DelimitedMessage
             {
                 throw new DelimitedMessageException(
                     DelimitedMessageFault.Malformed,
-                    $"{bytes.Length} bytes are not a protobuf message of type {Name<T>()}: {e.Message}",
+                    $"{bytes.Length} bytes cannot be read as {what}: {e.Message}",
                     e);
             }
         }
 
-        static async ValueTask<int> ReadLengthAsync(Stream stream, byte[] buffer, int maxSize, CancellationToken cancellationToken)
+        static async ValueTask<int> ReadLengthAsync(Stream stream, byte[] buffer, int maxSize, string what, CancellationToken cancellationToken)
         {
             for (int read = 1; ; read++)
             {
@@ -106,7 +108,7 @@ public static class DelimitedMessage
                 {
                     throw new DelimitedMessageException(
                         DelimitedMessageFault.EndOfStream,
-                        read == 1 ? $"The stream ended before a {Name<T>()}." : $"The stream ended inside the length of a {Name<T>()}.");
+                        read == 1 ? $"The stream ended before {what}." : $"The stream ended inside the length of {what}.");
                 }
 
                 OperationStatus status = Varint.TryRead(buffer.AsSpan(0, read), out ulong length, out _);
@@ -116,18 +118,16 @@ public static class DelimitedMessage
                         ? (int)length
                         : throw new DelimitedMessageException(
                             DelimitedMessageFault.TooLong,
-                            $"A {Name<T>()} of {length} bytes is longer than the largest legal one, {maxSize} bytes.");
+                            $"A length of {length} bytes was announced for {what}; the most is {maxSize}.");
                 }
 
                 if (status == OperationStatus.InvalidData || read == Varint.MaxLength)
                 {
                     throw new DelimitedMessageException(
                         DelimitedMessageFault.MalformedLength,
-                        $"The length of a {Name<T>()} is not a varint of at most 64 bits.");
+                        $"The length of {what} is not a varint of at most 64 bits.");
                 }
             }
         }
     }
-
-    private static string Name<T>() => typeof(T).Name;
 }

@@ -60,6 +60,11 @@ public static class PacketCodec
 
         ReadOnlySpan<byte> data = packet.Data;
         int body = BodySize(packet.ChannelId, packet.EndOfMessage, data.Length, out int message);
+        if (destination.Length < Varint.Length((ulong)body) + body)
+        {
+            throw new ArgumentException($"A packet of {body} bytes and its length do not fit into {destination.Length} bytes.", nameof(destination));
+        }
+
         int at = Varint.Write(destination, (ulong)body);
         destination[at++] = MessageTag;
         at += Varint.Write(destination[at..], (ulong)message);
@@ -196,7 +201,8 @@ public static class PacketCodec
         Protos.P2P.Packet parsed;
         try
         {
-            parsed = Protos.P2P.Packet.Parser.WithDiscardUnknownFields(true).ParseFrom(body);
+            // Unknown fields are kept, for nothing: a parser that discards them lets tags of wire types pass that do not exist.
+            parsed = Protos.P2P.Packet.Parser.ParseFrom(body);
         }
         catch (InvalidProtocolBufferException e)
         {

@@ -154,7 +154,8 @@ internal sealed class AssemblyDependencies
                     il.ReadInt64();
                     break;
                 case OperandType.InlineSwitch:
-                    il.Offset += sizeof(int) * il.ReadInt32();
+                    int targets = il.ReadInt32();
+                    il.Offset += sizeof(int) * targets;
                     break;
                 case OperandType.InlineField or OperandType.InlineMethod or OperandType.InlineSig or OperandType.InlineTok or OperandType.InlineType:
                     Use(MetadataTokens.EntityHandle(il.ReadInt32()));

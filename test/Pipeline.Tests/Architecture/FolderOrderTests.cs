@@ -1,5 +1,6 @@
 using System.Xml.Linq;
 using Microsoft.CodeAnalysis.CSharp;
+using Pipeline.Tests.Support;
 using Pipeline.Wire;
 
 namespace Pipeline.Tests.Architecture;
@@ -163,6 +164,17 @@ public sealed class FolderOrderTests
         Assert.That(
             AssemblyDependencies.Read(assembly).Where(use => use.User != use.Used),
             Is.EqualTo([new FolderUse("Wire", "Transport", user.Contains("<T> where T : Used;", StringComparison.Ordinal) ? "User`1" : "User")]));
+    }
+
+    // A reader that loses its place among instructions goes on with nonsense, which large assemblies hold enough of to show.
+    [TestCase(typeof(object))]
+    [TestCase(typeof(System.Xml.XmlReader))]
+    [TestCase(typeof(CSharpCompilation))]
+    public void Every_instruction_of_a_large_assembly_is_understood(Type inAssembly)
+    {
+        using FileStream assembly = File.OpenRead(inAssembly.Assembly.Location);
+
+        Assert.That(() => AssemblyDependencies.Read(assembly), Throws.Nothing);
     }
 
     [TestCase("using Pipeline.Transport;\nnamespace Pipeline.Wire;", TestName = "using")]

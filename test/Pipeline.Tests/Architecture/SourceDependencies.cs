@@ -1,5 +1,6 @@
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
+using Pipeline.Tests.Support;
 
 namespace Pipeline.Tests.Architecture;
 

@@ -1,4 +1,4 @@
-namespace Pipeline.Tests;
+namespace Pipeline.Tests.Support;
 
 /// <summary>The files that these tests are about, as they lie in the repository.</summary>
 internal static class Repository

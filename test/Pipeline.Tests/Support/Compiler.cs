@@ -1,7 +1,7 @@
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 
-namespace Pipeline.Tests;
+namespace Pipeline.Tests.Support;
 
 /// <summary>Compiles C# against the framework and all that this test project references, as a stranger: without access to internals.</summary>
 internal static class Compiler

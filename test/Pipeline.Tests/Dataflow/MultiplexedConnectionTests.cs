@@ -1,0 +1,209 @@
+using Microsoft.Extensions.Time.Testing;
+using Pipeline.Dataflow;
+using Pipeline.Tests.Support;
+
+namespace Pipeline.Tests.Dataflow;
+
+public sealed class MultiplexedConnectionTests
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(10);
+    private static readonly ChannelDescriptor Slow = new(1, "slow") { ReceiveQueueCapacity = 2, SendQueueCapacity = 10_000, SendQueueBytes = 1 << 26 };
+    private static readonly ChannelDescriptor Quick = new(2, "quick") { Priority = 5, SendQueueCapacity = 100 };
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_ping_is_answered_and_the_connection_lives_on(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        for (int i = 0; i < 20; i++)
+        {
+            await ends.AdvanceAsync(TimeSpan.FromSeconds(30), cancellationToken);
+            await ends.ExchangeAsync(cancellationToken);
+        }
+
+        Assert.That(ends.A.Connection.Stopped.IsCancellationRequested || ends.B.Connection.Stopped.IsCancellationRequested, Is.False);
+        Assert.That(ends.A.Connection.GetStatus().Duration, Is.EqualTo(TimeSpan.FromMinutes(10)));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_remote_that_does_not_answer_pings_is_left()
+    {
+        FakeTimeProvider time = new();
+        await using ConnectionPair pair = await ConnectionPair.OverMemoryAsync();
+        await using End end = new(pair.A, time, []);
+        time.Advance(TimeSpan.FromSeconds(62));
+        time.Advance(TimeSpan.FromSeconds(43));
+        Assert.That(end.Connection.Completion.IsCompleted, Is.False);
+        time.Advance(TimeSpan.FromSeconds(4));
+        DisconnectReason reason = await end.Connection.Completion.WaitAsync(Limit);
+        Assert.That(reason.Kind, Is.EqualTo(DisconnectKind.PongTimeout));
+        Assert.That(reason.Message, Does.Contain("45 s"));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_reactor_that_does_not_return_holds_up_nothing_but_its_channel_and_then_its_peer_who_stays(CancellationToken cancellationToken)
+    {
+        TaskCompletionSource resume = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using Ends ends = await Ends.ConnectAsync((envelope, _) => envelope.Channel == Slow ? new ValueTask(resume.Task) : ValueTask.CompletedTask);
+
+        // Within the allowance the other channel goes on.
+        ends.A.Send(Slow, 1000, count: 100);
+        await ends.ExchangeAsync(cancellationToken);
+
+        // When that is used up the peer is not read any more.
+        ends.A.Send(Slow, 1000, count: 5000);
+        while (!ends.B.Connection.GetStatus().IsPaused)
+        {
+            await Task.Yield();
+        }
+
+        long received = ends.B.Received(Slow);
+        Assert.That(received, Is.LessThan(2500), "an allowance of 1 MiB, a block, and the lane");
+
+        // Ten ping periods later both are still connected.
+        for (int i = 0; i < 40; i++)
+        {
+            await ends.AdvanceAsync(TimeSpan.FromSeconds(15), cancellationToken);
+        }
+
+        Assert.That(ends.A.Connection.Stopped.IsCancellationRequested || ends.B.Connection.Stopped.IsCancellationRequested, Is.False);
+        Assert.That(ends.B.Received(Slow), Is.EqualTo(received));
+
+        // And nothing was lost.
+        resume.SetResult();
+        while (ends.B.Handled(Slow) < 5100)
+        {
+            await Task.Yield();
+        }
+
+        await ends.ExchangeAsync(cancellationToken);
+        await ends.AdvanceAsync(TimeSpan.FromMinutes(2), cancellationToken);
+        await ends.ExchangeAsync(cancellationToken);
+        Assert.That(ends.A.Connection.Stopped.IsCancellationRequested || ends.B.Connection.Stopped.IsCancellationRequested, Is.False);
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_graceful_stop_sends_everything_first(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        ends.A.Send(Slow, 10_000, count: 300);
+        await ends.A.Connection.StopGracefullyAsync(new DisconnectReason(DisconnectKind.Stopped, "done")).WaitAsync(Limit, cancellationToken);
+        Assert.That((await ends.A.Connection.Completion).Kind, Is.EqualTo(DisconnectKind.Stopped));
+        Assert.That((await ends.B.Connection.Completion.WaitAsync(Limit, cancellationToken)).Kind, Is.EqualTo(DisconnectKind.RemoteClosed));
+        Assert.That(ends.B.Received(Slow), Is.EqualTo(300));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task The_first_reason_counts()
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        ends.A.Connection.Stop(new DisconnectReason(DisconnectKind.Misbehaved, "first"));
+        ends.A.Connection.Stop(new DisconnectReason(DisconnectKind.Stopped, "second"));
+        Assert.That((await ends.A.Connection.Completion.WaitAsync(Limit)).Message, Is.EqualTo("first"));
+        Assert.That(ends.A.Connection.Outgoing.TrySend(SerializedMessage.Create(Quick, [1])), Is.EqualTo(SendResult.PeerStopped));
+    }
+
+    private sealed class Ends(End a, End b, FakeTimeProvider time, ConnectionPair pair) : IAsyncDisposable
+    {
+        public End A => a;
+
+        public End B => b;
+
+        public static async Task<Ends> ConnectAsync(Func<Envelope, CancellationToken, ValueTask>? handlerOfB = null)
+        {
+            FakeTimeProvider time = new();
+            ConnectionPair pair = await ConnectionPair.OverTcpAsync();
+            return new Ends(new End(pair.A, time, [Slow, Quick]), new End(pair.B, time, [Slow, Quick], handlerOfB), time, pair);
+        }
+
+        /// <summary>
+        /// Lets time pass in steps. Pings and pongs go before messages, so when a message has come through after each step, they have too.
+        /// </summary>
+        public async Task AdvanceAsync(TimeSpan span, CancellationToken cancellationToken)
+        {
+            for (TimeSpan passed = TimeSpan.Zero; passed < span; passed += TimeSpan.FromSeconds(5))
+            {
+                time.Advance(TimeSpan.FromSeconds(5));
+                await ExchangeAsync(cancellationToken);
+            }
+        }
+
+        /// <summary>A message each way on the quick channel, as far as the other side reads.</summary>
+        public Task ExchangeAsync(CancellationToken cancellationToken) =>
+            Task.WhenAll(DeliverAsync(a, b, cancellationToken), DeliverAsync(b, a, cancellationToken));
+
+        private static async Task DeliverAsync(End from, End to, CancellationToken cancellationToken)
+        {
+            if (to.Connection.GetStatus().IsPaused)
+            {
+                return;
+            }
+
+            long before = to.Handled(Quick);
+            from.Send(Quick, 100, 1);
+            while (to.Handled(Quick) == before)
+            {
+                await Task.Yield();
+                cancellationToken.ThrowIfCancellationRequested();
+            }
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await a.DisposeAsync();
+            await b.DisposeAsync();
+            await pair.DisposeAsync();
+        }
+    }
+
+    private sealed class End : IAsyncDisposable
+    {
+        private readonly StubPeer _peer = new();
+        private readonly KeepAlive _keepAlive;
+        private readonly ChannelTable _channels;
+        private readonly long[] _handled = new long[256];
+
+        public End(
+            Pipeline.Transport.SecretConnection connection,
+            TimeProvider time,
+            ChannelDescriptor[] channels,
+            Func<Envelope, CancellationToken, ValueTask>? handler = null)
+        {
+            ConnectionOptions options = new() { TimeProvider = time, SendRate = null, ReceiveRate = null };
+            _keepAlive = new KeepAlive(options);
+            _channels = new ChannelTable(channels);
+            Connection = new MultiplexedConnection(options, connection, _channels, [.. channels.Select(channel => channel.Id)], _keepAlive);
+            IEnumerable<PeerLanes> lanes = channels.Select(channel => new ReactorInbox([channel], HandleAsync).Open(Connection.Allowance, default));
+            Connection.Start(_peer, [.. lanes]);
+
+            async ValueTask HandleAsync(Envelope envelope, CancellationToken cancellationToken)
+            {
+                await (handler?.Invoke(envelope, cancellationToken) ?? ValueTask.CompletedTask);
+                Interlocked.Increment(ref _handled[envelope.Channel.Id]);
+                envelope.Release();
+            }
+        }
+
+        public MultiplexedConnection Connection { get; }
+
+        public long Received(ChannelDescriptor channel) =>
+            Connection.GetStatus().Channels.Single(status => status.Channel == channel).MessagesReceived;
+
+        public long Handled(ChannelDescriptor channel) => Interlocked.Read(ref _handled[channel.Id]);
+
+        public void Send(ChannelDescriptor channel, int size, int count)
+        {
+            using SerializedMessage message = SerializedMessage.Create(channel, new byte[size]);
+            for (int i = 0; i < count; i++)
+            {
+                Assert.That(Connection.Outgoing.TrySend(message), Is.EqualTo(SendResult.Queued));
+            }
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await Connection.DisposeAsync();
+            _keepAlive.Dispose();
+            _peer.Dispose();
+        }
+    }
+}
