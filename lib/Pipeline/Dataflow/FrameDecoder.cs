@@ -34,7 +34,8 @@ internal sealed class FrameDecoder
     /// Ends when the remote has closed the connection; throws when it breaks, what comes is no legal packet, or
     /// <paramref name="cancellationToken"/> is cancelled.
     /// </summary>
-    public async Task RunAsync(CancellationToken cancellationToken)
+    /// <returns>False when the end came in the middle of a packet.</returns>
+    public async Task<bool> RunAsync(CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -49,7 +50,7 @@ internal sealed class FrameDecoder
             Volatile.Write(ref _bytesReceived, _bytesReceived + consumed);
             if (result.IsCompleted && isAll)
             {
-                return;
+                return consumed == batch.Length;
             }
 
             await _target.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);

@@ -245,9 +245,10 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
         {
-            await decoder.RunAsync(Stopped).ConfigureAwait(false);
-            Stop(Volatile.Read(ref _reasonAfterFlush)
-                ?? new DisconnectReason(DisconnectKind.RemoteClosed, "The remote closed the connection."));
+            bool isWhole = await decoder.RunAsync(Stopped).ConfigureAwait(false);
+            Stop(Volatile.Read(ref _reasonAfterFlush) ?? (isWhole
+                ? new DisconnectReason(DisconnectKind.RemoteClosed, "The remote closed the connection.")
+                : new DisconnectReason(DisconnectKind.ConnectionLost, "The remote closed the connection in the middle of a packet.")));
         }
         catch (Exception e)
         {

@@ -27,7 +27,7 @@ internal sealed class Grammar
     private readonly List<string> _violations = [];
     private Phase _phase;
 
-    /// <summary>What a reactor is given up on may still run when its peer is removed.</summary>
+    /// <summary>A call that the switch has given up waiting for may still run when the next comes.</summary>
     public bool AllowsStuckCalls { get; init; }
 
     public IReadOnlyList<string> Violations
@@ -58,7 +58,7 @@ internal sealed class Grammar
             {
                 bool isLegal = callback == Callback.OnStart
                     ? _phase == Phase.Registered
-                    : _phase is Phase.Starting or Phase.Started && _words.Values.All(word => word.Stage == Stage.Removed);
+                    : _phase is Phase.Starting or Phase.Started && _words.Values.All(word => word.Stage == Stage.Removed || AllowsStuckCalls);
                 Check(isLegal, callback, peer, _phase.ToString());
                 _phase = callback == Callback.OnStart ? Phase.Starting : Phase.Stopped;
                 return;

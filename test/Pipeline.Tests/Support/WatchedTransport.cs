@@ -14,12 +14,20 @@ internal sealed class WatchedTransport : ITransport
 
     public int Connections => _handles.Count;
 
+    /// <summary>Where the last listener listened.</summary>
+    public IPEndPoint? Listened { get; private set; }
+
     public int Open => _handles.Count(handle => !handle.IsClosed);
 
     public async ValueTask<TransportConnection> ConnectAsync(NetAddress address, CancellationToken cancellationToken = default) =>
         Watch(await _tcp.ConnectAsync(address, cancellationToken));
 
-    public ITransportListener Listen(IPEndPoint endPoint) => new Listener(this, _tcp.Listen(endPoint));
+    public ITransportListener Listen(IPEndPoint endPoint)
+    {
+        Listener listener = new(this, _tcp.Listen(endPoint));
+        Listened = listener.LocalEndPoint;
+        return listener;
+    }
 
     private TransportConnection Watch(TransportConnection connection)
     {

@@ -242,7 +242,7 @@ public sealed class RefusalTests
             if (callback == Callback.AddPeer)
             {
                 adding.TrySetResult();
-                await Task.Delay(Timeout.Infinite, token);
+                await new TaskCompletionSource().Task.WaitAsync(token);
             }
         };
         using TcpListener hanging = new(IPAddress.Loopback, 0);
