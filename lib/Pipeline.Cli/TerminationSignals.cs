@@ -14,6 +14,9 @@ internal sealed class TerminationSignals : IDisposable
 
     private readonly CancellationTokenSource _stop = new();
     private readonly PosixSignalRegistration[] _registrations;
+
+    // Guarded by _gate: signals come on any thread.
+    private readonly Lock _gate = new();
     private PosixSignal? _first;
     private long _firstAt;
 
@@ -39,16 +42,19 @@ internal sealed class TerminationSignals : IDisposable
 
     private void OnSignal(PosixSignalContext context)
     {
-        if (_first is null)
+        lock (_gate)
         {
+            if (_first is not null)
+            {
+                context.Cancel = Stopwatch.GetElapsedTime(_firstAt) < SameSignal;
+                return;
+            }
+
             _first = context.Signal;
             _firstAt = Stopwatch.GetTimestamp();
             context.Cancel = true;
-            _stop.Cancel();
         }
-        else
-        {
-            context.Cancel = Stopwatch.GetElapsedTime(_firstAt) < SameSignal;
-        }
+
+        _stop.Cancel();
     }
 }
