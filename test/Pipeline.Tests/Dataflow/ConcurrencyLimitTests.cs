@@ -89,6 +89,33 @@ public sealed class ConcurrencyLimitTests
         Array.ForEach(busy, peer => peer.Dispose());
     }
 
+    [Test, CancelAfter(60_000)]
+    public async Task Closing_does_not_wait_for_a_turn_that_another_peer_keeps_from_coming(CancellationToken cancellationToken)
+    {
+        using StubPeer stuck = new();
+        using StubPeer leaving = new();
+        TaskCompletionSource handled = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        TaskCompletionSource never = new();
+        ReactorInbox inbox = new([Channel], (envelope, _) =>
+        {
+            handled.TrySetResult();
+            return ReferenceEquals(envelope.Peer, stuck) ? new ValueTask(never.Task) : ValueTask.CompletedTask;
+        })
+        {
+            MaxConcurrency = 1,
+        };
+        PeerLanes first = inbox.Open(new ReceiveAllowance(long.MaxValue), CancellationToken.None);
+        PeerLanes second = inbox.Open(new ReceiveAllowance(long.MaxValue), CancellationToken.None);
+        second.Lanes[0].Write(new Envelope(leaving, Channel, new byte[1]));
+        await handled.Task.WaitAsync(Limit, cancellationToken);
+        await second.WhenAtRestAsync().WaitAsync(Limit, cancellationToken);
+        first.Lanes[0].Write(new Envelope(stuck, Channel, new byte[1]));
+        second.Lanes[0].Write(new Envelope(leaving, Channel, new byte[1]));
+        second.Close();
+        await second.WhenAtRestAsync().WaitAsync(Limit, cancellationToken);
+        Assert.That(first.WhenAtRestAsync().IsCompleted, Is.False);
+    }
+
     private static void InterlockedMax(ref int location, int value)
     {
         for (int seen = Volatile.Read(ref location); value > seen;)
