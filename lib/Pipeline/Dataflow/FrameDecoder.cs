@@ -10,6 +10,9 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class FrameDecoder
 {
+    // As much as makes other work wait for about a tenth of a millisecond.
+    private const int YieldSize = 32 * 1024;
+
     private readonly PipeReader _input;
     private readonly ChannelDemultiplexer _target;
     private readonly TimeProvider _timeProvider;
@@ -51,6 +54,12 @@ internal sealed class FrameDecoder
             if (result.IsCompleted && isAll)
             {
                 return consumed == batch.Length;
+            }
+
+            if (consumed > YieldSize)
+            {
+                // While there is always more to read, this loop would keep its thread from everybody else.
+                await Task.Yield();
             }
 
             await _target.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);
