@@ -12,6 +12,9 @@ internal sealed record DemoSummary(DemoSnapshot End)
     // More would only hide the first ones.
     private const int MostDifferences = 20;
 
+    // A space at which no line is broken.
+    private const char Unbreakable = '\u00a0';
+
     /// <summary>How many messages should have arrived.</summary>
     public required long Expected { get; init; }
 
@@ -117,8 +120,11 @@ internal sealed record DemoSummary(DemoSnapshot End)
 
     private IEnumerable<string> Sentences()
     {
-        yield return $"Parsed: {string.Join(", ", Kinds.Select(kind => $"{Readable.Count(kind.Value)} {kind.Key}"))}; "
-            + $"{Readable.Count(Transactions)} transactions.";
+        if (Kinds is not [])
+        {
+            string kinds = string.Join(", ", Kinds.Select(kind => $"{Readable.Count(kind.Value)}{Unbreakable}{kind.Key}"));
+            yield return $"Parsed: {kinds}; {Readable.Count(Transactions)}{Unbreakable}transactions.";
+        }
 
         double seconds = Math.Max(End.Elapsed.TotalSeconds, 1e-6);
         yield return $"{DemoNetwork.Nodes} nodes, {Readable.Count(Counts.Received)} messages, {Readable.Bytes(Counts.Bytes)} in {Readable.Seconds(End.Elapsed)}: "
@@ -127,7 +133,7 @@ internal sealed record DemoSummary(DemoSnapshot End)
         IEnumerable<string> verdict = ExitCode switch
         {
             Cli.ExitCode.Success =>
-                [$"Check passed: all {Readable.Count(Expected)} messages arrived, in order for each peer and channel, byte-identical."],
+                [$"Check passed: all {Readable.Count(Expected)} messages arrived, in order and byte-identical."],
             Cli.ExitCode.Interrupted =>
                 [$"Interrupted: {Readable.Count(Counts.Received)} of {Readable.Count(Expected)} messages had arrived, in order and byte-identical."],
             _ => DescribeFailure(),
@@ -146,7 +152,7 @@ internal sealed record DemoSummary(DemoSnapshot End)
         {
             if (line.Length > 0 && line.Length + 1 + word.Length > width)
             {
-                yield return line;
+                yield return line.Replace(Unbreakable, ' ');
                 line = "  " + word;
             }
             else
@@ -155,7 +161,7 @@ internal sealed record DemoSummary(DemoSnapshot End)
             }
         }
 
-        yield return line;
+        yield return line.Replace(Unbreakable, ' ');
     }
 
     private static double? Milliseconds(TimeSpan? latency) => latency is { } value ? Math.Round(value.TotalMilliseconds, 3) : null;

@@ -59,7 +59,10 @@ public sealed record ConnectionOptions
     /// <summary>How long a send waits for room unless it says otherwise. More than 0; default 10 s.</summary>
     public TimeSpan SendTimeout { get; init => field = Positive(value, nameof(SendTimeout)); } = TimeSpan.FromSeconds(10);
 
-    /// <summary>How long a graceful stop waits until all is sent and the remote has closed its side. More than 0; default 5 s.</summary>
+    /// <summary>
+    /// How long a graceful stop waits until all is sent and the remote has closed its side; and how long what a remote sent before it broke
+    /// the connection is still read. More than 0; default 5 s.
+    /// </summary>
     public TimeSpan FlushTimeout { get; init => field = Positive(value, nameof(FlushTimeout)); } = TimeSpan.FromSeconds(5);
 
     /// <summary>Where time comes from. Default: the system's clock.</summary>

@@ -10,6 +10,9 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class FrameDecoder
 {
+    // As much as makes other work wait for about a tenth of a millisecond.
+    private const int YieldSize = 32 * 1024;
+
     private readonly PipeReader _input;
     private readonly ChannelDemultiplexer _target;
     private readonly TimeProvider _timeProvider;
@@ -34,7 +37,8 @@ internal sealed class FrameDecoder
     /// Ends when the remote has closed the connection; throws when it breaks, what comes is no legal packet, or
     /// <paramref name="cancellationToken"/> is cancelled.
     /// </summary>
-    public async Task RunAsync(CancellationToken cancellationToken)
+    /// <returns>False when the end came in the middle of a packet.</returns>
+    public async Task<bool> RunAsync(CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -49,7 +53,13 @@ internal sealed class FrameDecoder
             Volatile.Write(ref _bytesReceived, _bytesReceived + consumed);
             if (result.IsCompleted && isAll)
             {
-                return;
+                return consumed == batch.Length;
+            }
+
+            if (consumed > YieldSize)
+            {
+                // While there is always more to read, this loop would keep its thread from everybody else.
+                await Task.Yield();
             }
 
             await _target.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);

@@ -44,6 +44,12 @@ internal sealed class FrameEncoder
                 _output.Advance(count);
                 await _output.FlushAsync(cancellationToken).ConfigureAwait(false);
                 Volatile.Write(ref _bytesSent, _bytesSent + count);
+                if (count > _batchSize / 2)
+                {
+                    // While there is always more to send and the socket always takes it, this loop would keep its thread from everybody else.
+                    await Task.Yield();
+                }
+
                 if (_rate?.Use(count) is { Ticks: > 0 } wait)
                 {
                     _source.HoldMessages();

@@ -223,7 +223,8 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
 
     private async Task RunAsync(ChannelDemultiplexer demultiplexer, FrameDecoder decoder)
     {
-        await Task.WhenAll(ReceiveAsync(decoder), SendAsync()).ConfigureAwait(false);
+        Task receiving = ReceiveAsync(decoder);
+        await Task.WhenAll(receiving, SendAsync(receiving)).ConfigureAwait(false);
         _keepAlive.Remove(this);
         demultiplexer.Dispose();
         try
@@ -244,9 +245,10 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
         {
-            await decoder.RunAsync(Stopped).ConfigureAwait(false);
-            Stop(Volatile.Read(ref _reasonAfterFlush)
-                ?? new DisconnectReason(DisconnectKind.RemoteClosed, "The remote closed the connection."));
+            bool isWhole = await decoder.RunAsync(Stopped).ConfigureAwait(false);
+            Stop(Volatile.Read(ref _reasonAfterFlush) ?? (isWhole
+                ? new DisconnectReason(DisconnectKind.RemoteClosed, "The remote closed the connection.")
+                : new DisconnectReason(DisconnectKind.ConnectionLost, "The remote closed the connection in the middle of a packet.")));
         }
         catch (Exception e)
         {
@@ -254,7 +256,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         }
     }
 
-    private async Task SendAsync()
+    private async Task SendAsync(Task receiving)
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
@@ -264,6 +266,13 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
             // Everything was sent. To close now could make what the remote has not read yet be lost: a socket that is closed with unread
             // data resets the connection. So the remote closes, when it has read to the end, or the graceful stop runs out of time.
             await _connection.CompleteWritesAsync().ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            // What the remote sent before it closed may not have been read yet. Reading finds the end by itself, unless it has to wait for
+            // reactors that are behind.
+            await receiving.WaitAsync(_options.FlushTimeout, _options.TimeProvider).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            Stop(Explain(e));
         }
         catch (Exception e)
         {

@@ -20,7 +20,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
 
     // Guarded by _gate, with what the lanes say is guarded by it.
     // Invariant: _isReady from when the inbox is told that there are messages until a take finds none; at most one turn exists at a time.
-    // _running is set while the handler has a message. Nothing is added once _isClosed, and nothing is there.
+    // _isRunning during a turn of the handler that has taken a message. Nothing is added once _isClosed, and nothing is there.
     private readonly Lock _gate = new();
     private bool _isReady;
     private bool _isClosed;
@@ -219,12 +219,30 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
             }
         }
 
-        _inbox.OnTurnEnd(this, served, hasMore: true);
+        EndTurn(served);
     }
 
     private async Task FinishTurnAsync(ValueTask handling, long served)
     {
         await handling.ConfigureAwait(false);
+        EndTurn(served);
+    }
+
+    // There may be more. When it was closed meanwhile, nobody needs to wait for a next turn, which others may keep from coming.
+    private void EndTurn(long served)
+    {
+        TaskCompletionSource? atRest = null;
+        lock (_gate)
+        {
+            _isRunning = false;
+            if (_isClosed)
+            {
+                _isReady = false;
+                atRest = _atRest;
+            }
+        }
+
+        atRest?.TrySetResult();
         _inbox.OnTurnEnd(this, served, hasMore: true);
     }
 }

@@ -27,4 +27,7 @@ internal static partial class SwitchLog
 
     [LoggerMessage(7, LogLevel.Error, "Reactor {Reactor} has not returned from {Callback} about peer {Id}, which has stopped; going on without it.")]
     public static partial void ReactorStuck(ILogger logger, string reactor, string callback, NodeId id);
+
+    [LoggerMessage(8, LogLevel.Error, "Reactor {Reactor} has not returned from {Callback}, although the switch stops; going on without it.")]
+    public static partial void ReactorStuck(ILogger logger, string reactor, string callback);
 }

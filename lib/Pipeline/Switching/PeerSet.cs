@@ -40,7 +40,7 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
     }
 
     /// <summary>Says that the node that was dialled is there, at an address.</summary>
-    /// <exception cref="HandshakeException">The place was lost to the node's own dial.</exception>
+    /// <exception cref="HandshakeException">The place was lost to the node's own dial, or another node has the address.</exception>
     public void Commit(Place place, IPAddress ip)
     {
         lock (_gate)
@@ -50,24 +50,29 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
                 throw IsTaken(place.Id);
             }
 
+            EnsureIsFree(ip, place.Id);
             place.Ip = ip;
         }
     }
 
-    /// <summary>Takes the place of a node that has dialled this one.</summary>
+    /// <summary>Takes the place of a node that has dialled this one. False when its former self is likely to leave the place soon.</summary>
     /// <param name="id">The node.</param>
     /// <param name="ip">Its address.</param>
     /// <param name="localId">
     /// This node. When two nodes dial each other at the same moment, both keep the connection that the one with the lower id dialled.
     /// </param>
+    /// <param name="place">The place that was taken; or the former one, to be waited for before the next try.</param>
     /// <exception cref="HandshakeException">There is no place for it.</exception>
-    public Place TakeForInbound(NodeId id, IPAddress ip, NodeId localId)
+    public bool TryTakeForInbound(NodeId id, IPAddress ip, NodeId localId, out Place place)
     {
         lock (_gate)
         {
             if (_places.TryGetValue(id, out Place? other) && (other.Ip is not null || localId < id))
             {
-                throw IsTaken(id);
+                // This node's dial may have been done before the other's came, which the node with the lower id keeps: then that node is
+                // closing the one that is here.
+                place = other;
+                return other.IsLeaving || (!other.IsInbound && id < localId) ? false : throw IsTaken(id);
             }
 
             if (_places.Values.Count(place => place.IsInbound) >= maxInbound)
@@ -78,15 +83,9 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
                 { RemoteId = id };
             }
 
-            if (!allowDuplicateIp && _places.Values.Any(place => ip.Equals(place.Ip)))
-            {
-                throw new HandshakeException(HandshakeFailure.DuplicateIp, $"Another node with the address {ip} is connected already.")
-                {
-                    RemoteId = id,
-                };
-            }
-
-            return _places[id] = new Place(id) { Ip = ip, IsInbound = true };
+            EnsureIsFree(ip, id);
+            place = _places[id] = new Place(id) { Ip = ip, IsInbound = true };
+            return true;
         }
     }
 
@@ -111,17 +110,38 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
                 _shown = place.Peer is null ? _shown : _shown.Remove(place.Peer);
             }
         }
+
+        place.SetLeft();
     }
+
+    public static HandshakeException IsTaken(NodeId id) =>
+        new(HandshakeFailure.AlreadyConnected, $"Node {id} is connected already, or being dialled.") { RemoteId = id };
 
     private bool Owns(Place place) => _places.TryGetValue(place.Id, out Place? owner) && ReferenceEquals(owner, place);
 
-    private static HandshakeException IsTaken(NodeId id) =>
-        new(HandshakeFailure.AlreadyConnected, $"Node {id} is connected already, or being dialled.") { RemoteId = id };
+    // Called with the gate held.
+    private void EnsureIsFree(IPAddress ip, NodeId id)
+    {
+        if (!allowDuplicateIp && _places.Values.Any(place => ip.Equals(place.Ip)))
+        {
+            throw new HandshakeException(HandshakeFailure.DuplicateIp, $"Another node with the address {ip} is connected already.")
+            {
+                RemoteId = id,
+            };
+        }
+    }
 
     /// <summary>The place of one node.</summary>
     internal sealed class Place(NodeId id)
     {
+        private readonly TaskCompletionSource _left = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
         public NodeId Id => id;
+
+        /// <summary>Completes when the place has been given back.</summary>
+        public Task Left => _left.Task;
+
+        public bool IsLeaving => Peer?.Stopped.IsCancellationRequested ?? false;
 
         public bool IsInbound { get; init; }
 
@@ -130,5 +150,7 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
 
         /// <summary>The peer, once it is shown.</summary>
         public Peer? Peer { get; set; }
+
+        public void SetLeft() => _left.TrySetResult();
     }
 }

@@ -56,28 +56,42 @@ public sealed partial class Switch
             PeerSet.Place place;
             try
             {
+                long start = _options.TimeProvider.GetTimestamp();
                 connection = await ShakeHandsAsync(transport, NodeInfo, dialled: null, _stopping.Token).ConfigureAwait(false);
+                place = await TakeInboundPlaceAsync(connection, transport.RemoteEndPoint.Address, start).ConfigureAwait(false);
             }
             finally
             {
                 _inboundHandshakes.Release();
             }
 
-            try
-            {
-                place = _peers.TakeForInbound(connection.RemoteInfo.Id, transport.RemoteEndPoint.Address, Id);
-            }
-            catch
-            {
-                await connection.DisposeAsync().ConfigureAwait(false);
-                throw;
-            }
-
-            await RunPeerAsync(connection, transport.RemoteEndPoint, place, dialledAddress: null).ConfigureAwait(false);
+            await RunPeerAsync(connection, transport.RemoteEndPoint, place, dialledAddress: null, CancellationToken.None).ConfigureAwait(false);
         }
         catch (Exception e) when (e is HandshakeException or OperationCanceledException)
         {
             SwitchLog.InboundRefused(_logger, transport.RemoteEndPoint, e.Message);
+        }
+    }
+
+    /// <summary>Takes a place for a node that has dialled; one that comes back while it is still being removed is not sent away.</summary>
+    private async Task<PeerSet.Place> TakeInboundPlaceAsync(AuthenticatedConnection connection, IPAddress ip, long start)
+    {
+        NodeId id = connection.RemoteInfo.Id;
+        try
+        {
+            PeerSet.Place place;
+            while (!_peers.TryTakeForInbound(id, ip, Id, out place))
+            {
+                TimeSpan left = _options.HandshakeTimeout - _options.TimeProvider.GetElapsedTime(start);
+                await place.Left.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, _options.TimeProvider, _stopping.Token).ConfigureAwait(false);
+            }
+
+            return place;
+        }
+        catch (Exception e)
+        {
+            await connection.DisposeAsync().ConfigureAwait(false);
+            throw e is TimeoutException ? PeerSet.IsTaken(id) : e;
         }
     }
 
@@ -102,8 +116,13 @@ public sealed partial class Switch
         }
     }
 
-    /// <summary>Makes a peer of a connection; its life goes on in a task of the switch when this returns.</summary>
-    private async Task<IPeer> RunPeerAsync(AuthenticatedConnection connection, IPEndPoint remoteEndPoint, PeerSet.Place place, NetAddress? dialledAddress)
+    /// <summary>Makes a peer of a connection; its life goes on in a task of the switch, which then owns its place, when this returns.</summary>
+    private async Task<IPeer> RunPeerAsync(
+        AuthenticatedConnection connection,
+        IPEndPoint remoteEndPoint,
+        PeerSet.Place place,
+        NetAddress? dialledAddress,
+        CancellationToken cancellationToken)
     {
         MultiplexedConnection multiplexed = new(
             _options.Connection,
@@ -120,14 +139,25 @@ public sealed partial class Switch
             throw new HandshakeException(HandshakeFailure.SwitchStopped, "The switch stops, so it takes no more peers.");
         }
 
-        await added.Task.ConfigureAwait(false);
-        return peer;
+        try
+        {
+            await added.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+            return peer;
+        }
+        catch (OperationCanceledException)
+        {
+            peer.Stop(new DisconnectReason(DisconnectKind.Stopped, "The dial was cancelled before all reactors knew the peer."));
+            throw;
+        }
     }
 
     /// <summary>The life of a peer, in the order of the grammar of reactor calls.</summary>
     private async Task LiveAsync(Peer peer, MultiplexedConnection connection, PeerSet.Place place, TaskCompletionSource added)
     {
         using CancellationTokenSource receiving = new();
+
+        // From here on, so that a reactor that does not return from its first callback cannot keep the switch from stopping.
+        using CancellationTokenRegistration stop = _stopping.Token.UnsafeRegister(static p => ((Peer)p!).Stop(SwitchStopped), peer);
         List<PeerLanes> lanes = [.. _reactors.Select(reactor => reactor.Inbox.Open(connection.Allowance, receiving.Token))];
         List<Reactor> initialised = [];
         foreach (Reactor reactor in _reactors)
@@ -143,11 +173,6 @@ public sealed partial class Switch
         if (!peer.Stopped.IsCancellationRequested)
         {
             _peers.Show(place, peer);
-            if (_stopping.IsCancellationRequested)
-            {
-                peer.Stop(SwitchStopped);
-            }
-
             SwitchLog.PeerAdded(_logger, peer.Id, peer.RemoteEndPoint, peer.IsOutbound);
             foreach (Reactor reactor in _reactors)
             {
@@ -161,11 +186,10 @@ public sealed partial class Switch
         added.SetResult();
         DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
         await EndReceivingAsync(reason, lanes, receiving).ConfigureAwait(false);
-        foreach (Reactor reactor in initialised)
-        {
-            await CallAsync(reactor, nameof(Reactor.RemovePeerAsync), peer, () => reactor.RemovePeerAsync(peer, reason)).ConfigureAwait(false);
-        }
 
+        // At once, so that a reactor that takes its time does not keep the others from hearing of it.
+        await Task.WhenAll(initialised.Select(reactor =>
+            CallAsync(reactor, nameof(Reactor.RemovePeerAsync), peer, () => reactor.RemovePeerAsync(peer, reason)))).ConfigureAwait(false);
         _peers.Leave(place);
         SwitchLog.PeerRemoved(_logger, peer.Id, peer.RemoteEndPoint, reason.ToString());
     }
@@ -188,28 +212,19 @@ public sealed partial class Switch
             .WaitAsync(_options.ReactorGracePeriod, _options.TimeProvider, cancellationToken)
             .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
-    /// <summary>
-    /// Calls a reactor about a peer. What it throws stops the peer. It may take its time while the peer is connected; after that, the
-    /// grace period.
-    /// </summary>
+    /// <summary>Calls a reactor about a peer. What it throws stops the peer.</summary>
+    /// <returns>Whether it returned, within the grace period once the peer has stopped, and did not throw.</returns>
     private async Task<bool> CallAsync(Reactor reactor, string callback, Peer peer, Func<ValueTask> call)
     {
         try
         {
-            ValueTask calling = call();
-            if (!calling.IsCompletedSuccessfully)
+            bool returned = await ReturnsAsync(call, peer.Stopped).ConfigureAwait(false);
+            if (!returned)
             {
-                Task running = calling.AsTask();
-                await Task.WhenAny(running, peer.Completion).ConfigureAwait(false);
-                await running.WaitAsync(_options.ReactorGracePeriod, _options.TimeProvider).ConfigureAwait(false);
+                SwitchLog.ReactorStuck(_logger, reactor.Name, callback, peer.Id);
             }
 
-            return true;
-        }
-        catch (TimeoutException) when (peer.Completion.IsCompleted)
-        {
-            SwitchLog.ReactorStuck(_logger, reactor.Name, callback, peer.Id);
-            return false;
+            return returned;
         }
         catch (OperationCanceledException) when (peer.Stopped.IsCancellationRequested)
         {
@@ -219,6 +234,26 @@ public sealed partial class Switch
         {
             SwitchLog.ReactorFailed(_logger, reactor.Name, callback, e);
             peer.Stop(ReactorFailure.Of(reactor, callback, e));
+            return false;
+        }
+    }
+
+    /// <summary>
+    /// Runs a callback of a reactor, which may take its time until <paramref name="isOver"/> is cancelled; after that, the grace period.
+    /// False when it has not returned by then.
+    /// </summary>
+    private async Task<bool> ReturnsAsync(Func<ValueTask> call, CancellationToken isOver)
+    {
+        // Not on this thread, which a callback may block.
+        Task running = Task.Run(() => call().AsTask(), CancellationToken.None);
+        await running.WaitAsync(isOver).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        try
+        {
+            await running.WaitAsync(_options.ReactorGracePeriod, _options.TimeProvider, CancellationToken.None).ConfigureAwait(false);
+            return true;
+        }
+        catch (TimeoutException) when (!running.IsCompleted)
+        {
             return false;
         }
     }

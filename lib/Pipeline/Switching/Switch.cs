@@ -35,6 +35,7 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
     private ChannelTable? _channels;
     private NodeInfo? _nodeInfo;
     private ITransportListener? _listener;
+    private volatile bool _isStarted;
 
     /// <summary>Makes a node, which does nothing until it is started.</summary>
     /// <param name="key">The node's identity. Not disposed of by the switch.</param>
@@ -131,7 +132,6 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
     public async Task<IPeer> DialAsync(NetAddress address, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(address);
-        NodeInfo localInfo = NodeInfo;
         if (!_tasks.TryEnter())
         {
             throw new HandshakeException(HandshakeFailure.SwitchStopped, "The switch has been stopped, so it dials no more.");
@@ -140,6 +140,9 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
         PeerSet.Place? place = null;
         try
         {
+            NodeInfo localInfo = _isStarted
+                ? NodeInfo
+                : throw new InvalidOperationException("The switch cannot dial: it has not been started, or its reactors have not all started yet.");
             place = _peers.TakeForDial(address.Id);
             using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
             TransportConnection transport = await _options.Transport.ConnectAsync(address, either.Token).ConfigureAwait(false);
@@ -154,7 +157,9 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
                 throw;
             }
 
-            return await RunPeerAsync(connection, transport.RemoteEndPoint, place, address).ConfigureAwait(false);
+            PeerSet.Place taken = place;
+            place = null;
+            return await RunPeerAsync(connection, transport.RemoteEndPoint, taken, address, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -209,6 +214,11 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
     // Called with the gate held.
     private void EnsureFits(Reactor reactor)
     {
+        if (_reactors.Contains(reactor))
+        {
+            throw new InvalidOperationException($"Reactor '{reactor.Name}' has been added to this switch already.");
+        }
+
         if (_reactors.Any(other => other.Name == reactor.Name))
         {
             throw new ArgumentException($"Two reactors have the same name, '{reactor.Name}'.", nameof(reactor));
@@ -239,12 +249,20 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             ITransportListener? listener = _options.ListenEndPoint is { } endPoint ? _options.Transport.Listen(endPoint) : null;
             _listener = listener;
             _nodeInfo = MakeNodeInfo(listener?.LocalEndPoint);
+            using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
             foreach (Reactor reactor in _reactors)
             {
                 started.Add(reactor);
-                await reactor.OnStartAsync(cancellationToken).ConfigureAwait(false);
+                if (!await ReturnsAsync(() => reactor.OnStartAsync(either.Token), either.Token).ConfigureAwait(false))
+                {
+                    SwitchLog.ReactorStuck(_logger, reactor.Name, nameof(Reactor.OnStartAsync));
+                }
+
+                either.Token.ThrowIfCancellationRequested();
             }
 
+            // Not before: a peer must not come to a reactor that has not started.
+            _isStarted = true;
             if (listener is not null)
             {
                 SwitchLog.Listening(_logger, Id, listener.LocalEndPoint);
@@ -289,11 +307,6 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
         }
 
         await CloseListenerAsync().ConfigureAwait(false);
-        foreach (Peer peer in _peers.Connected)
-        {
-            peer.Stop(SwitchStopped);
-        }
-
         await _tasks.CloseAsync().ConfigureAwait(false);
         if (start is { IsCompletedSuccessfully: true })
         {
@@ -310,7 +323,10 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             reactor.Inbox.Complete();
             try
             {
-                await reactor.OnStopAsync().ConfigureAwait(false);
+                if (!await ReturnsAsync(reactor.OnStopAsync, isOver: new CancellationToken(true)).ConfigureAwait(false))
+                {
+                    SwitchLog.ReactorStuck(_logger, reactor.Name, nameof(Reactor.OnStopAsync));
+                }
             }
             catch (Exception e)
             {

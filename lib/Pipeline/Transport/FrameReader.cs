@@ -15,7 +15,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
     private const int BlockSize = 64 * 1024;
 
     // A socket can wait for data without a buffer, so that an idle connection owns none.
-    private readonly bool _waitsWithoutBuffer = stream is NetworkStream;
+    private readonly Socket? _socket = (stream as NetworkStream)?.Socket;
 
     // Invariant: all of these belong to whoever has the turn, from the start of a read to AdvanceTo.
     // _sealed[0, _sealedEnd) is less than a frame between reads; null when empty.
@@ -269,9 +269,14 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(static reader => ((FrameReader)reader!).Wake(), this);
         try
         {
-            if (_sealed is null && _waitsWithoutBuffer)
+            if (_sealed is null && _socket is not null)
             {
-                await stream.ReadAsync(Memory<byte>.Empty, wake).ConfigureAwait(false);
+                // Such a wait now and then ends although there is nothing to read yet.
+                do
+                {
+                    await stream.ReadAsync(Memory<byte>.Empty, wake).ConfigureAwait(false);
+                }
+                while (!_socket.Poll(0, SelectMode.SelectRead));
             }
 
             AfterRead(await stream.ReadAsync(BufferForRead(), wake).ConfigureAwait(false));

@@ -80,7 +80,7 @@ public sealed class DemoCommandTests
         Assert.That(text, Does.Contain("Parsed: 7,361 Txs, 729 HasVote, 713 Vote, ").And.Contain("; 7,361 transactions."));
         Assert.That(text, Does.Match(@"(?m)^0x21 consensus data +183 +1\.48 MB +[\d.,]+ +[\d.,]+$"));
         Assert.That(text, Does.Match(@"(?m)^peer 3 +2,433 +800 kB +[\d.,]+ +[\d.,]+$"));
-        Assert.That(text, Does.EndWith("Check passed: all 9,725 messages arrived, in order for each peer and channel, byte-identical.\n"));
+        Assert.That(text, Does.EndWith("Check passed: all 9,725 messages arrived, in order and byte-identical.\n"));
     }
 
     [TestCase(true)]
@@ -116,13 +116,14 @@ public sealed class DemoCommandTests
     }
 
     [Test, CancelAfter(60_000)]
-    public async Task A_duration_ends_the_sending_and_what_was_sent_is_checked(CancellationToken cancellationToken)
+    public async Task A_duration_ends_the_sending_of_what_was_due_until_then_which_is_checked(CancellationToken cancellationToken)
     {
         Run run = await Run.CommandAsync(cancellationToken, "demo", "--speed", "5", "--duration", "300ms", "--json");
 
         Assert.That(run, Has.Property("ExitCode").Zero.And.Property("Error").Empty);
         JsonElement json = JsonElement.Parse(run.Output);
-        Assert.That(json.GetProperty("messages_expected").GetInt32(), Is.GreaterThan(100).And.LessThan(2_000));
+        int due = Trace.ReadBundled().Messages.Count(message => message.At < TimeSpan.FromSeconds(1.5));
+        Assert.That(json.GetProperty("messages_expected").GetInt32(), Is.GreaterThan(0).And.AtMost(due));
         Assert.That(json.GetProperty("messages_received").GetInt32(), Is.EqualTo(json.GetProperty("messages_expected").GetInt32()));
     }
 
@@ -224,13 +225,16 @@ public sealed class DemoCommandTests
         return await Run.CommandAsync(cancellationToken, ["demo", "--trace", path, .. options]);
     }
 
-    /// <summary>Is Ctrl+C as soon as somebody sees something.</summary>
+    /// <summary>Is Ctrl+C as soon as somebody sees that messages arrive.</summary>
     private sealed class InterruptingWriter(CancellationTokenSource interrupt) : StringWriter
     {
         public override async Task WriteLineAsync(string? value)
         {
             await base.WriteLineAsync(value);
-            await interrupt.CancelAsync();
+            if (value?.Contains(" s  0 of", StringComparison.Ordinal) is false)
+            {
+                await interrupt.CancelAsync();
+            }
         }
     }
 

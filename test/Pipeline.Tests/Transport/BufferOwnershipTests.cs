@@ -9,7 +9,7 @@ namespace Pipeline.Tests.Transport;
 [CancelAfter(60_000)]
 public sealed class BufferOwnershipTests
 {
-    [Test]
+    [Test, Repeat(20)]
     public async Task An_idle_connection_owns_no_buffer(CancellationToken cancellationToken)
     {
         using PooledBuffers buffers = new();

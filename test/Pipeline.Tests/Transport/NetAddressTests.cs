@@ -121,6 +121,17 @@ public sealed class NetAddressTests
         Assert.That(NetAddress.FromEndPoint(id, new IPEndPoint(IPAddress.Parse("::ffff:10.0.0.1"), 1)).Host, Is.EqualTo("10.0.0.1"));
     }
 
+    [TestCase("2001:10::1", false, Description = "ORCHID, RFC 4843")]
+    [TestCase("2001:1f:ffff::1", false)]
+    [TestCase("2001:20::1", true)]
+    [TestCase("fd87:d87e:eb43::1", true, Description = "OnionCat, although within RFC 4193")]
+    [TestCase("0.1.2.3", false, Description = "this network, not one machine")]
+    [TestCase("172.31.255.255", false)]
+    [TestCase("169.253.255.255", true)]
+    [TestCase("fe80:0:0:1::1", true, Description = "RFC 4862 is a /64")]
+    public void Addresses_of_special_ranges_are_not_routable(string ip, bool routable) =>
+        Assert.That(NetAddress.FromEndPoint(NodeId.Parse(Id), new IPEndPoint(IPAddress.Parse(ip), 1)).IsRoutable, Is.EqualTo(routable));
+
     [Test]
     public void A_copy_with_another_host_has_its_IP_address()
     {

@@ -14,7 +14,7 @@ namespace Pipeline.Tests.Transport;
 [TestFixture(Medium.Memory)]
 public sealed class SecretConnectionStressTests(Medium medium)
 {
-    private const int Rounds = 150;
+    private const int Rounds = 100;
 
     private static readonly byte[] Pattern = RandomNumberGenerator.GetBytes(4_000_037);
 

@@ -93,6 +93,7 @@ public sealed partial class PacketCodecTests
 
     [TestCase("040a022805", "Ping", Description = "an unknown field in a ping")]
     [TestCase("041a020800", "Message 0 False ", Description = "a zero that is written out")]
+    [TestCase("041a021002", "Message 0 True ", Description = "a truth that is not 1")]
     [TestCase("061a0410011000", "Message 0 False ", Description = "the last of two values counts")]
     [TestCase("091a071a010110010820", "Message 32 True 01", Description = "fields in reverse")]
     [TestCase("040a001200", "Pong", Description = "the last of two kinds counts")]

@@ -1,0 +1,192 @@
+using System.Threading.Tasks.Dataflow;
+using CsCheck;
+using Microsoft.Extensions.Time.Testing;
+using Pipeline.Dataflow;
+using Pipeline.Tests.Support;
+using Pipeline.Wire;
+
+namespace Pipeline.Tests.Dataflow;
+
+/// <summary>Every pooled buffer goes back to its pool, once, in every ending.</summary>
+public sealed class BufferOwnershipTests
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(10);
+
+    [Test]
+    public void Sent_messages_give_their_buffers_back_in_every_ending() =>
+        Gen.Select(Gen.Int[0, 6].Array[1, 60], Gen.Int[0, 3]).Sample(
+            (steps, ending) =>
+            {
+                CountingPool pool = new();
+                FakeTimeProvider time = new();
+                ChannelDescriptor channel = new(1, "c") { SendQueueCapacity = 3 };
+                PrioritySendBlock block = new(new ChannelTable([channel]), [1], 1024, time);
+                using CancellationTokenSource cancel = new();
+                BufferBlock<SerializedMessage> source = new();
+                using IDisposable link = source.LinkTo(block);
+                List<Task<SendResult>> waits = [];
+                byte[] batch = new byte[3000];
+                foreach (int step in steps)
+                {
+                    switch (step)
+                    {
+                        case 0:
+                            using (SerializedMessage message = SerializedMessage.Create(channel, new byte[500], pool))
+                            {
+                                block.TrySend(message);
+                            }
+
+                            break;
+                        case 1:
+                            using (SerializedMessage message = SerializedMessage.Create(channel, new byte[2500], pool))
+                            {
+                                waits.Add(block.SendAsync(message, TimeSpan.FromSeconds(5)).AsTask());
+                            }
+
+                            break;
+                        case 2:
+                            using (SerializedMessage message = SerializedMessage.Create(channel, new byte[100], pool))
+                            {
+                                waits.Add(cancel.IsCancellationRequested
+                                    ? Task.FromResult(SendResult.QueueFull)
+                                    : block.SendAsync(message, Timeout.InfiniteTimeSpan, cancel.Token).AsTask());
+                            }
+
+                            break;
+                        case 3:
+                            block.Take(batch);
+                            break;
+                        case 4:
+                            time.Advance(TimeSpan.FromSeconds(3));
+                            break;
+                        case 5:
+                            cancel.Cancel();
+                            break;
+                        case 6:
+                            source.Post(SerializedMessage.Create(channel, new byte[10], pool));
+                            break;
+                    }
+                }
+
+                switch (ending)
+                {
+                    case 0:
+                        block.Complete();
+                        while (block.Take(batch) > 0)
+                        {
+                        }
+
+                        break;
+                    case 1:
+                        ((IDataflowBlock)block).Fault(new InvalidOperationException("broken"));
+                        break;
+                    case 2:
+                        block.Abort();
+                        break;
+                }
+
+                block.Close();
+                if (!Task.WhenAll(waits.Select(wait => wait.ContinueWith(_ => { }, TaskScheduler.Default))).Wait(Limit))
+                {
+                    return false;
+                }
+
+                // What the block never took is the source's to give back.
+                link.Dispose();
+                if (source.TryReceiveAll(out IList<SerializedMessage>? left))
+                {
+                    foreach (SerializedMessage message in left)
+                    {
+                        message.Dispose();
+                    }
+                }
+
+                return pool.Outstanding == 0;
+            },
+            iter: 2000);
+
+    [Test, CancelAfter(60_000), Repeat(20)]
+    public async Task Senders_takers_and_an_end_at_any_moment_leave_no_buffer_behind(CancellationToken cancellationToken)
+    {
+        CountingPool pool = new();
+        ChannelDescriptor channel = new(1, "c") { SendQueueCapacity = 10 };
+        PrioritySendBlock block = new(new ChannelTable([channel]), [1], 1024, TimeProvider.System);
+        Task[] senders = [.. Enumerable.Range(0, 3).Select(i => Task.Run(
+            async () =>
+            {
+                while (true)
+                {
+                    using SerializedMessage message = SerializedMessage.Create(channel, new byte[1500], pool);
+                    if (await block.SendAsync(message, Timeout.InfiniteTimeSpan, cancellationToken) == SendResult.PeerStopped)
+                    {
+                        return;
+                    }
+                }
+            },
+            cancellationToken))];
+        Task taking = Task.Run(
+            async () =>
+            {
+                byte[] batch = new byte[10_000];
+                while (await block.WaitToTakeAsync())
+                {
+                    block.Take(batch);
+                }
+
+                block.Close();
+            },
+            cancellationToken);
+        while (pool.Rented < 2000)
+        {
+            await Task.Yield();
+        }
+
+        block.Abort();
+        await Task.WhenAll([.. senders, taking]).WaitAsync(Limit, cancellationToken);
+        Assert.That(pool.Outstanding, Is.Zero);
+    }
+
+    [TestCase(FullLanePolicy.Wait)]
+    [TestCase(FullLanePolicy.DropNewest)]
+    [TestCase(FullLanePolicy.DropOldest)]
+    [TestCase(FullLanePolicy.Disconnect)]
+    public void Received_messages_give_their_buffers_back_when_they_are_read_dropped_or_left_behind(FullLanePolicy policy)
+    {
+        CountingPool pool = new();
+        ChannelDescriptor channel = new(1, "c") { ReceiveQueueCapacity = 3, WhenFull = policy };
+        using StubPeer peer = new();
+        ReceiveAllowance allowance = new(long.MaxValue);
+        ReactorInbox inbox = new([channel]);
+        PeerLanes lanes = inbox.Open(allowance, CancellationToken.None);
+        ChannelDemultiplexer demultiplexer = new(new ChannelTable([channel]), peer, [.. lanes.Lanes], allowance, new NoKeepAlive(), pool);
+        for (int i = 0; i < 8; i++)
+        {
+            demultiplexer.Accept(Packet.Message(1, false, new byte[1000]));
+            demultiplexer.Accept(Packet.Message(1, true, new byte[10 * i]));
+            if (i == 5 && inbox.TryRead(out Envelope read))
+            {
+                read.Release();
+                read.Release();
+            }
+        }
+
+        demultiplexer.Accept(Packet.Message(1, false, new byte[1000]));
+        Assert.That(pool.Outstanding, Is.GreaterThan(1));
+        demultiplexer.Dispose();
+        lanes.Close();
+        demultiplexer.Accept(Packet.Message(1, false, new byte[1000]));
+        demultiplexer.Accept(Packet.Message(1, true, new byte[1000]));
+        Assert.That(pool.Outstanding, Is.Zero);
+    }
+
+    private sealed class NoKeepAlive : IKeepAliveTarget
+    {
+        public void OnPing() => Assert.Fail("No ping was sent.");
+
+        public void OnPong() => Assert.Fail("No pong was sent.");
+
+        public void OnPause() => Assert.Fail("There is room.");
+
+        public void OnResume() => Assert.Fail("Reading never paused.");
+    }
+}
