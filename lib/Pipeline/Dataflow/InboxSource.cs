@@ -32,6 +32,9 @@ internal delegate bool EnvelopeConverter<T>(Envelope envelope, out T item);
 /// </remarks>
 internal sealed class InboxSource<T>(ReactorInbox inbox, EnvelopeConverter<T> convert) : ISourceBlock<T>, IInboxSource, IThreadPoolWorkItem
 {
+    // Two for each message that is taken out of the lanes and accepted.
+    private const int StepsPerTurn = 64;
+
     // What targets know as the source: the inbox when it is one of such items.
     private readonly ISourceBlock<T>? _owner = inbox as ISourceBlock<T>;
 
@@ -195,8 +198,14 @@ internal sealed class InboxSource<T>(ReactorInbox inbox, EnvelopeConverter<T> co
     {
         do
         {
-            while (TryStep())
+            for (int steps = 0; TryStep(); steps++)
             {
+                if (steps == StepsPerTurn)
+                {
+                    // While there is always more to offer, this loop would keep its thread from everybody else.
+                    ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+                    return;
+                }
             }
 
             inbox.OnSourceIdle();
