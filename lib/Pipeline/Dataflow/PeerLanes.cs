@@ -47,7 +47,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         bool isAllowed = true;
         lock (_gate)
         {
-            if (_isClosed)
+            if (_isClosed || _inbox.IsCompleted)
             {
                 dropped = [envelope];
             }
@@ -114,6 +114,26 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         return next is not null;
     }
 
+    /// <summary>Says that there is nothing here, when that is so, as a take that finds none does.</summary>
+    public bool TryRest()
+    {
+        TaskCompletionSource? atRest;
+        lock (_gate)
+        {
+            if (_lanes.Any(lane => lane.Count > 0))
+            {
+                return false;
+            }
+
+            _isReady = false;
+            _isRunning = false;
+            atRest = _atRest;
+        }
+
+        atRest?.TrySetResult();
+        return true;
+    }
+
     public (int Messages, long Bytes, long MessagesReceived, long BytesReceived, long MessagesDropped) GetStatus(Lane lane)
     {
         lock (_gate)
@@ -168,6 +188,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         dropped.ForEach(envelope => envelope.Release());
         _lanes.FirstOrDefault()?.ReleaseCharge(charged);
         atRest?.TrySetResult();
+        _inbox.OnClosed();
     }
 
     /// <summary>One turn of the handler.</summary>

@@ -22,12 +22,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Guarded by _gate: the shared side of the queues and these.
-    // Invariant: _waiting messages are in the queues. _something is armed while _takerWaits, which is only while there is nothing to take:
+    // Invariant: _waiting messages are in the queues, and sources are being asked for _consuming more. _something is armed while _takerWaits, which is only while there is nothing to take:
     // no message, or only messages that are held back.
     // No message is accepted once _completing; none is taken once _aborted; none is there once _closed; each implies the one before it.
     private readonly Lock _gate = new();
     private readonly SingleWaiterSignal _something = new();
     private long _waiting;
+    private int _consuming;
     private bool _takerWaits;
     private bool _isHeld;
     private bool _completing;
@@ -166,6 +167,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             if (consumeToAccept)
             {
                 queue.Reserve(messageValue.Length);
+                _consuming++;
             }
             else
             {
@@ -253,7 +255,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                     return true;
                 }
 
-                if (_completing && _waiting == 0)
+                if (_completing && _waiting == 0 && _consuming == 0)
                 {
                     return false;
                 }
@@ -297,6 +299,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     {
         List<SerializedMessage> dropped = [];
         List<SendWaiter> waiters = [];
+        List<Postponed> offers = [];
         lock (_gate)
         {
             if (_closed)
@@ -307,7 +310,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             _closed = _aborted = _completing = true;
             foreach (SendQueue queue in _queues.OfType<SendQueue>())
             {
-                queue.Clear(dropped, waiters);
+                queue.Clear(dropped, waiters, offers);
             }
 
             _waiting = 0;
@@ -315,6 +318,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         dropped.ForEach(message => message.Release());
         waiters.ForEach(waiter => waiter.Refuse());
+        offers.ForEach(GiveUp);
         if (_fault is null)
         {
             _completion.TrySetResult();
@@ -488,11 +492,12 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     }
 
     // Called with the gate held.
-    private static void TakePostponed(SendQueue queue, ref List<(SendQueue Queue, Postponed Offer)>? offers)
+    private void TakePostponed(SendQueue queue, ref List<(SendQueue Queue, Postponed Offer)>? offers)
     {
         while (queue.Offers.TryPeek(out Postponed offer) && queue.CanAdmit(offer.Length))
         {
             queue.Reserve(offer.Length);
+            _consuming++;
             (offers ??= []).Add((queue, queue.Offers.Dequeue()));
         }
     }
@@ -513,6 +518,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             lock (_gate)
             {
                 queue.Reserve(-offer.Length);
+                _consuming--;
                 if (message is not null && !_closed)
                 {
                     wake = Enqueue(queue, message);
@@ -520,6 +526,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                 }
 
                 TakePostponed(queue, ref offers);
+                wake |= _completing && TakeTakerToWake();
             }
 
             message?.Release();
@@ -544,21 +551,33 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     {
         bool wake;
         List<SendWaiter> waiters = [];
+        List<Postponed> offers = [];
         lock (_gate)
         {
+            // What ends the block first is what its completion shows.
+            _fault ??= _completing ? null : fault;
             _completing = true;
             _aborted |= abort;
-            _fault ??= fault;
             foreach (SendQueue queue in _queues.OfType<SendQueue>())
             {
-                queue.DropWaiters(waiters);
+                queue.DropWaiters(waiters, offers);
             }
 
             wake = TakeTakerToWake();
         }
 
         waiters.ForEach(waiter => waiter.Refuse());
+        offers.ForEach(GiveUp);
         Wake(wake);
+    }
+
+    // A source that takes a reservation back offers the message again, to other targets when this one declines.
+    private void GiveUp(Postponed offer)
+    {
+        if (offer.Source.ReserveMessage(offer.Header, this))
+        {
+            offer.Source.ReleaseReservation(offer.Header, this);
+        }
     }
 
     private readonly record struct Postponed(DataflowMessageHeader Header, ISourceBlock<SerializedMessage> Source, int Length);
@@ -660,7 +679,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             _finishedBytes = 0;
         }
 
-        public void Clear(List<SerializedMessage> dropped, List<SendWaiter> waiters)
+        public void Clear(List<SerializedMessage> dropped, List<SendWaiter> waiters, List<Postponed> offers)
         {
             dropped.AddRange(Outgoing);
             dropped.AddRange(_incoming);
@@ -669,13 +688,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             IncomingCount = 0;
             Messages = 0;
             Bytes = 0;
-            DropWaiters(waiters);
+            DropWaiters(waiters, offers);
         }
 
-        public void DropWaiters(List<SendWaiter> waiters)
+        public void DropWaiters(List<SendWaiter> waiters, List<Postponed> offers)
         {
             waiters.AddRange(Waiters);
             Waiters.Clear();
+            offers.AddRange(Offers);
             Offers.Clear();
         }
     }

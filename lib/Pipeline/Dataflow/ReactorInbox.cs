@@ -15,16 +15,18 @@ namespace Pipeline.Dataflow;
 public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelope>
 {
     private readonly Func<Envelope, CancellationToken, ValueTask>? _handler;
-    private readonly Lazy<BufferBlock<Envelope>> _source;
+    private readonly InboxSource<Envelope> _envelopes;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Guarded by _gate, which is taken before the gate of a PeerLanes, never after. Not used when there is a handler without a limit.
     // Invariant: _ready holds the peers that have messages, each once, the one that was served least first; without those that have a turn
-    // of the handler, which are _running, and at most MaxConcurrency.
+    // of the handler, which are _running, and at most MaxConcurrency. Once _isCompleted no peer comes to _ready; when there is a _fault as well,
+    // none is there.
     private readonly Lock _gate = new();
     private readonly PriorityQueue<PeerLanes, long> _ready = new();
     private TaskCompletionSource<bool>? _waiting;
     private bool _isCompleted;
+    private Exception? _fault;
     private long _now;
     private int _running;
 
@@ -32,13 +34,21 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
     {
         Channels = channels;
         _handler = handler;
-        _source = new Lazy<BufferBlock<Envelope>>(StartSource);
+        _envelopes = new InboxSource<Envelope>(this, static (Envelope envelope, out Envelope item) =>
+        {
+            item = envelope;
+            return true;
+        });
+        Source = _envelopes;
     }
 
     /// <summary>The channels whose messages come here.</summary>
     public IReadOnlyList<ChannelDescriptor> Channels { get; }
 
-    /// <summary>Completes when the reactor has stopped and all that was here has been read.</summary>
+    /// <summary>
+    /// Completes when the reactor has stopped and all that was here has been read, or handed over to linked blocks; faults after
+    /// <see cref="Fault"/>.
+    /// </summary>
     public override Task Completion => _completion.Task;
 
     internal bool HasHandler => _handler is not null;
@@ -46,36 +56,23 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
     /// <summary>For how many peers the handler runs at once. Set before anything comes.</summary>
     internal int MaxConcurrency { get; set; } = int.MaxValue;
 
+    /// <summary>Hands the messages to linked blocks. Another takes its place before anything comes, or never.</summary>
+    internal IInboxSource Source { get; set; }
+
+    /// <summary>Whether messages are not taken in any more.</summary>
+    internal bool IsCompleted => Volatile.Read(ref _isCompleted);
+
+    internal bool IsFaulted => Volatile.Read(ref _fault) is not null;
+
     /// <summary>Whether turns of the handler have to wait for one another.</summary>
     internal bool IsLimited => MaxConcurrency != int.MaxValue;
 
     /// <inheritdoc />
     public override bool TryRead([MaybeNullWhen(false)] out Envelope item)
     {
-        bool isLast = false;
-        lock (_gate)
-        {
-            while (_ready.TryDequeue(out PeerLanes? next, out long served))
-            {
-                if (next.TryTake(out item))
-                {
-                    _now = served;
-                    next.Served = served + item.Data.Length + 1;
-                    _ready.Enqueue(next, next.Served);
-                    return true;
-                }
-            }
-
-            isLast = _isCompleted;
-        }
-
-        if (isLast)
-        {
-            _completion.TrySetResult();
-        }
-
-        item = default;
-        return false;
+        bool isFound = Source.TryTakeHead(out item) || TryTake(out item);
+        CompleteIfDone();
+        return isFound;
     }
 
     /// <inheritdoc />
@@ -84,14 +81,14 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
         TaskCompletionSource<bool> waiting;
         lock (_gate)
         {
-            if (_ready.Count > 0)
+            if (_ready.Count > 0 || Source.HasFreeHead)
             {
                 return new ValueTask<bool>(true);
             }
 
             if (_isCompleted)
             {
-                return new ValueTask<bool>(false);
+                return _fault is null ? new ValueTask<bool>(false) : ValueTask.FromException<bool>(_fault);
             }
 
             waiting = _waiting ??= new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -101,38 +98,54 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
     }
 
     /// <inheritdoc />
-    public IDisposable LinkTo(ITargetBlock<Envelope> target, DataflowLinkOptions linkOptions) => _source.Value.LinkTo(target, linkOptions);
+    public IDisposable LinkTo(ITargetBlock<Envelope> target, DataflowLinkOptions linkOptions) => _envelopes.LinkTo(target, linkOptions);
 
     /// <summary>Takes no more messages in; those that are here can still be read.</summary>
-    public void Complete() => Finish();
+    public void Complete() => Finish(fault: null);
 
     /// <inheritdoc />
+    /// <remarks>The messages that are here are dropped. Does nothing after <see cref="Complete"/>.</remarks>
     public void Fault(Exception exception)
     {
         ArgumentNullException.ThrowIfNull(exception);
-        _completion.TrySetException(exception);
-        if (_source.IsValueCreated)
-        {
-            ((IDataflowBlock)_source.Value).Fault(exception);
-        }
-
-        Finish();
+        Finish(exception);
     }
 
     Envelope ISourceBlock<Envelope>.ConsumeMessage(DataflowMessageHeader messageHeader, ITargetBlock<Envelope> target, out bool messageConsumed) =>
-        ((ISourceBlock<Envelope>)_source.Value).ConsumeMessage(messageHeader, target, out messageConsumed);
+        _envelopes.ConsumeMessage(messageHeader, target, out messageConsumed);
 
     bool ISourceBlock<Envelope>.ReserveMessage(DataflowMessageHeader messageHeader, ITargetBlock<Envelope> target) =>
-        ((ISourceBlock<Envelope>)_source.Value).ReserveMessage(messageHeader, target);
+        _envelopes.ReserveMessage(messageHeader, target);
 
     void ISourceBlock<Envelope>.ReleaseReservation(DataflowMessageHeader messageHeader, ITargetBlock<Envelope> target) =>
-        ((ISourceBlock<Envelope>)_source.Value).ReleaseReservation(messageHeader, target);
+        _envelopes.ReleaseReservation(messageHeader, target);
 
     /// <summary>Makes lanes for a peer, one for each channel of the inbox.</summary>
     /// <param name="allowance">What the peer's lanes may hold beyond their bounds.</param>
     /// <param name="cancellationToken">Cancelled when the handler should not go on with what the peer sent.</param>
     internal PeerLanes Open(ReceiveAllowance allowance, CancellationToken cancellationToken) =>
         new(this, Channels, allowance, cancellationToken);
+
+    /// <summary>Takes the next message out of the lanes.</summary>
+    internal bool TryTake(out Envelope envelope)
+    {
+        lock (_gate)
+        {
+            while (_ready.TryDequeue(out PeerLanes? next, out long served))
+            {
+                if (next.TryTake(out envelope))
+                {
+                    _now = served;
+                    next.Served = served + envelope.Data.Length + 1;
+                    _ready.Enqueue(next, next.Served);
+                    return true;
+                }
+            }
+        }
+
+        envelope = default;
+        return false;
+    }
 
     internal void OnReady(PeerLanes lanes)
     {
@@ -144,16 +157,18 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
 
         TaskCompletionSource<bool>? waiting = null;
         bool hasTurn = false;
+        bool isLate;
         lock (_gate)
         {
+            isLate = _isCompleted;
             lanes.Served = Math.Max(lanes.Served, _now);
-            hasTurn = _handler is not null && _running < MaxConcurrency;
+            hasTurn = !isLate && _handler is not null && _running < MaxConcurrency;
             if (hasTurn)
             {
                 _running++;
                 _now = lanes.Served;
             }
-            else
+            else if (!isLate)
             {
                 _ready.Enqueue(lanes, lanes.Served);
                 waiting = _waiting;
@@ -161,7 +176,18 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
             }
         }
 
+        if (isLate)
+        {
+            lanes.Close();
+            return;
+        }
+
         waiting?.TrySetResult(true);
+        if (_handler is null)
+        {
+            Source.Wake();
+        }
+
         if (hasTurn)
         {
             ThreadPool.UnsafeQueueUserWorkItem(lanes, preferLocal: false);
@@ -204,46 +230,96 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
 
     internal ValueTask HandleAsync(in Envelope envelope, CancellationToken cancellationToken) => _handler!(envelope, cancellationToken);
 
-    private void Finish()
+    /// <summary>The lanes of a peer have been closed, which may have been what completion waited for.</summary>
+    internal void OnClosed() => CompleteIfDone();
+
+    /// <summary>The source has done what there was to do: a head that it has no taker for is there for who reads.</summary>
+    internal void OnSourceIdle()
     {
-        TaskCompletionSource<bool>? waiting;
-        bool isEmpty;
+        CompleteIfDone();
+        TaskCompletionSource<bool>? waiting = null;
         lock (_gate)
         {
-            _isCompleted = true;
-            isEmpty = _ready.Count == 0;
-            waiting = _waiting;
-            _waiting = null;
-        }
-
-        waiting?.TrySetResult(!isEmpty);
-        if (isEmpty)
-        {
-            _completion.TrySetResult();
-        }
-    }
-
-    // The framework's block speaks the dataflow protocol with the targets; with room for one message, the rest waits in the lanes.
-    private BufferBlock<Envelope> StartSource()
-    {
-        BufferBlock<Envelope> block = new(new DataflowBlockOptions { BoundedCapacity = 1 });
-        _ = PumpAsync(block);
-        return block;
-    }
-
-    private async Task PumpAsync(BufferBlock<Envelope> block)
-    {
-        while (await WaitToReadAsync().ConfigureAwait(false))
-        {
-            while (TryRead(out Envelope envelope))
+            if (_waiting is not null && Source.HasFreeHead)
             {
-                if (!await block.SendAsync(envelope).ConfigureAwait(false))
-                {
-                    envelope.Release();
-                }
+                waiting = _waiting;
+                _waiting = null;
             }
         }
 
-        block.Complete();
+        waiting?.TrySetResult(true);
+    }
+
+    /// <summary>A linked target threw, which faults the inbox also when it is completed already.</summary>
+    internal void FaultOfTarget(Exception exception)
+    {
+        Finish(exception);
+        List<PeerLanes> dropped;
+        lock (_gate)
+        {
+            _fault ??= exception;
+            dropped = TakeReady();
+        }
+
+        dropped.ForEach(lanes => lanes.Close());
+    }
+
+    private void Finish(Exception? fault)
+    {
+        TaskCompletionSource<bool>? waiting;
+        List<PeerLanes> dropped = [];
+        lock (_gate)
+        {
+            if (_isCompleted)
+            {
+                return;
+            }
+
+            _isCompleted = true;
+            _fault = fault;
+            waiting = _waiting;
+            _waiting = null;
+            if (fault is not null)
+            {
+                dropped = TakeReady();
+            }
+        }
+
+        dropped.ForEach(lanes => lanes.Close());
+        _ = fault is null ? waiting?.TrySetResult(false) : waiting?.TrySetException(fault);
+        CompleteIfDone();
+        Source.Wake();
+    }
+
+    // Called with the gate held.
+    private List<PeerLanes> TakeReady()
+    {
+        List<PeerLanes> ready = [.. _ready.UnorderedItems.Select(item => item.Element)];
+        _ready.Clear();
+        return ready;
+    }
+
+    private void CompleteIfDone()
+    {
+        if (!IsCompleted || _completion.Task.IsCompleted)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            while (_ready.TryPeek(out PeerLanes? lanes, out _) && lanes.TryRest())
+            {
+                _ready.Dequeue();
+            }
+
+            if (_ready.Count > 0 || !Source.IsEmpty)
+            {
+                return;
+            }
+        }
+
+        _ = _fault is null ? _completion.TrySetResult() : _completion.TrySetException(_fault);
+        Source.Wake();
     }
 }

@@ -14,6 +14,7 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
     private const int MaxSendsInFlight = 1024;
 
     private readonly Func<IReadOnlyCollection<IPeer>> _peers;
+    private readonly int _maxSendsInFlight;
     private readonly ActionBlock<OutboundEnvelope> _block;
     private long _undelivered;
 
@@ -24,10 +25,11 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
     private int _inFlight;
     private int? _waitingFor;
 
-    internal ReactorOutbox(Func<IReadOnlyCollection<IPeer>> peers)
+    internal ReactorOutbox(Func<IReadOnlyCollection<IPeer>> peers, int capacity = Capacity, int maxSendsInFlight = MaxSendsInFlight)
     {
         _peers = peers;
-        _block = new ActionBlock<OutboundEnvelope>(SendAsync, new ExecutionDataflowBlockOptions { BoundedCapacity = Capacity });
+        _maxSendsInFlight = maxSendsInFlight;
+        _block = new ActionBlock<OutboundEnvelope>(SendAsync, new ExecutionDataflowBlockOptions { BoundedCapacity = capacity });
         Completion = CompleteAsync();
     }
 
@@ -43,7 +45,11 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
         OutboundEnvelope messageValue,
         ISourceBlock<OutboundEnvelope>? source,
         bool consumeToAccept) =>
-        ((ITargetBlock<OutboundEnvelope>)_block).OfferMessage(messageHeader, messageValue, source, consumeToAccept);
+        ((ITargetBlock<OutboundEnvelope>)_block).OfferMessage(
+            messageHeader,
+            messageValue,
+            source is null ? null : new LinkedSource(source, this),
+            consumeToAccept);
 
     /// <summary>Accepts no more messages.</summary>
     public void Complete() => _block.Complete();
@@ -69,7 +75,7 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
                 continue;
             }
 
-            await WaitForInFlightAsync(MaxSendsInFlight - 1).ConfigureAwait(false);
+            await WaitForInFlightAsync(_maxSendsInFlight - 1).ConfigureAwait(false);
             lock (_gate)
             {
                 _inFlight++;
@@ -128,5 +134,29 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
     {
         await _block.Completion.ConfigureAwait(false);
         await WaitForInFlightAsync(0).ConfigureAwait(false);
+    }
+
+    // What the block takes for the source, so that the source is asked by the target that it is linked to: it counts what each has taken.
+    // Two for one source are equal, because the block keeps what it has postponed by its source.
+    private sealed record LinkedSource(ISourceBlock<OutboundEnvelope> Source, ReactorOutbox Outbox) : ISourceBlock<OutboundEnvelope>
+    {
+        public Task Completion => Source.Completion;
+
+        public IDisposable LinkTo(ITargetBlock<OutboundEnvelope> target, DataflowLinkOptions linkOptions) => Source.LinkTo(target, linkOptions);
+
+        public OutboundEnvelope? ConsumeMessage(
+            DataflowMessageHeader messageHeader,
+            ITargetBlock<OutboundEnvelope> target,
+            out bool messageConsumed) => Source.ConsumeMessage(messageHeader, Outbox, out messageConsumed);
+
+        public bool ReserveMessage(DataflowMessageHeader messageHeader, ITargetBlock<OutboundEnvelope> target) =>
+            Source.ReserveMessage(messageHeader, Outbox);
+
+        public void ReleaseReservation(DataflowMessageHeader messageHeader, ITargetBlock<OutboundEnvelope> target) =>
+            Source.ReleaseReservation(messageHeader, Outbox);
+
+        public void Complete() => Source.Complete();
+
+        public void Fault(Exception exception) => Source.Fault(exception);
     }
 }

@@ -17,16 +17,19 @@ namespace Pipeline.Reactors;
 public sealed class DataflowReactor<TMessage> : Reactor
     where TMessage : class, IMessage<TMessage>
 {
-    private readonly Lazy<BufferBlock<Envelope<TMessage>>> _source;
-
     /// <summary>Makes a reactor.</summary>
     /// <param name="name">What logs, metrics and other reactors call it; unique within a switch.</param>
     /// <param name="channels">The channels of the protocol.</param>
     public DataflowReactor(string name, params IEnumerable<ChannelDescriptor<TMessage>> channels)
-        : base(name, channels, hasHandler: false) => _source = new Lazy<BufferBlock<Envelope<TMessage>>>(StartSource);
+        : base(name, channels, hasHandler: false)
+    {
+        InboxSource<Envelope<TMessage>> source = new(Inbox, Envelope<TMessage>.TryParse);
+        Inbox.Source = source;
+        Source = source;
+    }
 
     /// <summary>The messages that peers send, parsed; a peer that sends anything else is stopped.</summary>
-    public ISourceBlock<Envelope<TMessage>> Source => _source.Value;
+    public ISourceBlock<Envelope<TMessage>> Source { get; }
 
     /// <summary>
     /// The same messages for those who prefer to read them in a loop, which ends when the switch stops. Each message comes to one reader,
@@ -44,26 +47,5 @@ public sealed class DataflowReactor<TMessage> : Reactor
                 }
             }
         }
-    }
-
-    // The block has room for one message; the rest waits in the lanes of the inbox, where it is bounded and fair.
-    private BufferBlock<Envelope<TMessage>> StartSource()
-    {
-        BufferBlock<Envelope<TMessage>> block = new(new DataflowBlockOptions { BoundedCapacity = 1 });
-        _ = PumpAsync(block);
-        return block;
-    }
-
-    private async Task PumpAsync(BufferBlock<Envelope<TMessage>> block)
-    {
-        await foreach (Envelope<TMessage> envelope in ReadAllAsync().ConfigureAwait(false))
-        {
-            if (!await block.SendAsync(envelope).ConfigureAwait(false))
-            {
-                envelope.Release();
-            }
-        }
-
-        block.Complete();
     }
 }
