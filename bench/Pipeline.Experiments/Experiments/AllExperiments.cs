@@ -13,5 +13,8 @@ internal static class AllExperiments
         (new SharesExperiment(), TimeSpan.FromSeconds(9), 1),
         (new StallExperiment(), TimeSpan.FromSeconds(3), 2),
         (new StallExperiment { Delay = Timeout.InfiniteTimeSpan }, TimeSpan.FromSeconds(3), 2),
+        (new FairnessExperiment(), TimeSpan.FromSeconds(3), 2),
+        (new BroadcastExperiment(), TimeSpan.FromSeconds(2), 2),
+        (new OverloadExperiment(), TimeSpan.FromSeconds(9), 1),
     ];
 }

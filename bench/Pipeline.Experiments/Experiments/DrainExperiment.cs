@@ -182,7 +182,7 @@ internal sealed record DrainExperiment : Experiment
             (double least, double most) = Chart.Decades(all);
             plot.LogarithmicY(least, most);
             plot.Axes.SetLimitsX(-0.5, Sizes.Count - 0.5);
-            plot.ShowLegend(Edge.Bottom);
+            plot.LegendBelow();
             return plot;
         }
     }

@@ -214,7 +214,7 @@ internal sealed record SharesExperiment : Experiment
 
         plot.Axes.SetLimitsX(0, end);
         plot.Axes.SetLimitsY(0, Math.Max(before.Max(), after.Max()) * 125);
-        plot.ShowLegend(Edge.Bottom);
+        plot.LegendBelow();
         return plot.ToPng();
     }
 

@@ -185,7 +185,7 @@ internal static class Chart
         plot.LogarithmicY(least, most);
         plot.Axes.Bottom.TickGenerator = new NumericManual([.. marks.Select(mark => Nines(mark.Fraction))], [.. marks.Select(mark => mark.Label)]);
         plot.Axes.SetLimitsX(0, Nines(0.9999));
-        plot.ShowLegend(Edge.Bottom);
+        plot.LegendBelow();
         return plot;
     }
 
@@ -201,8 +201,15 @@ internal static class Chart
         plot.Threshold(Log(limit), $"{Readable.Number(limit)} ms, the limit of p99");
         (double least, double most) = Decades([.. groups.SelectMany(group => new[] { group.Latencies.Percentile(0), group.Latencies.Max }), limit]);
         plot.LogarithmicY(least, most);
-        plot.ShowLegend(Edge.Bottom);
+        plot.LegendBelow();
         return plot;
+    }
+
+    /// <summary>Names the lines below the plot, where they hide nothing.</summary>
+    public static void LegendBelow(this Plot plot)
+    {
+        plot.Legend.TightHorizontalWrapping = true;
+        plot.ShowLegend(Edge.Bottom).Padding = new PixelPadding(0, 0, 4, 0);
     }
 
     public static byte[] ToPng(this Plot plot) => ToPng([plot]);
