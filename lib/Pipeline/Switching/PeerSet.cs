@@ -89,13 +89,21 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
         }
     }
 
-    /// <summary>Shows the peer of a place to everybody.</summary>
-    public void Show(Place place, Peer peer)
+    /// <summary>Says whose place it is, before reactors hear of the peer.</summary>
+    public void Settle(Place place, Peer peer)
     {
         lock (_gate)
         {
             place.Peer = peer;
-            _shown = _shown.Add(peer);
+        }
+    }
+
+    /// <summary>Shows the peer of a place to everybody.</summary>
+    public void Show(Place place)
+    {
+        lock (_gate)
+        {
+            _shown = _shown.Add(place.Peer!);
         }
     }
 
@@ -148,7 +156,7 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
         /// <summary>The node's address; null while it is being dialled.</summary>
         public IPAddress? Ip { get; set; }
 
-        /// <summary>The peer, once it is shown.</summary>
+        /// <summary>The peer, once there is one.</summary>
         public Peer? Peer { get; set; }
 
         public void SetLeft() => _left.TrySetResult();

@@ -131,6 +131,7 @@ public sealed partial class Switch
             connection.RemoteInfo.Channels,
             _keepAlive);
         Peer peer = new(_options.Connection, multiplexed, connection.RemoteInfo, remoteEndPoint, dialledAddress);
+        _peers.Settle(place, peer);
         TaskCompletionSource added = new(TaskCreationOptions.RunContinuationsAsynchronously);
         if (!_tasks.TryRun(() => LiveAsync(peer, multiplexed, place, added)))
         {
@@ -169,10 +170,16 @@ public sealed partial class Switch
             }
         }
 
+        // Some reactors do not know the peer, so none gets what may have come with the handshake.
+        if (peer.Stopped.IsCancellationRequested)
+        {
+            lanes.ForEach(lane => lane.Close());
+        }
+
         connection.Start(peer, lanes);
         if (!peer.Stopped.IsCancellationRequested)
         {
-            _peers.Show(place, peer);
+            _peers.Show(place);
             SwitchLog.PeerAdded(_logger, peer.Id, peer.RemoteEndPoint, peer.IsOutbound);
             foreach (Reactor reactor in _reactors)
             {

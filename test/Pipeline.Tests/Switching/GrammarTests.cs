@@ -132,6 +132,39 @@ public sealed class GrammarTests
         Assert.That(healthy.Grammar.Removed, Is.EqualTo(3));
     }
 
+    [Test]
+    [CancelAfter(30_000)]
+    public async Task What_came_with_the_handshake_is_not_received_when_a_reactor_failed_to_know_the_peer(CancellationToken cancellationToken)
+    {
+        RecordingReactor sick = new("sick", Feed), never = Recording();
+        TaskCompletionSource? sent = null;
+        sick.During = async (callback, _, _) =>
+        {
+            if (callback == Callback.InitPeer)
+            {
+                await sent!.Task;
+                throw new InvalidOperationException("It is ill.");
+            }
+        };
+        await using TestNode node = await TestNode.StartAsync(null, sick, never);
+        for (int round = 1; round <= 50; round++)
+        {
+            sent = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            await using RawRemote remote = await RawRemote.ConnectAsync(node.Switch, NodeKey.Create(), null, cancellationToken);
+            await remote.SendMessageAsync(Feed.Id, [1], cancellationToken);
+            await remote.SendMessageAsync(Chat.Id, [1], cancellationToken);
+            sent.SetResult();
+            await remote.ReadToEndAsync(cancellationToken);
+            int expected = round;
+            await node.UntilAsync(() => sick.Grammar.Removed == expected, cancellationToken);
+        }
+
+        await ExpectWordsAsync(node);
+        Assert.That(never.Grammar.Initialised, Is.Zero);
+        Assert.That(never.Received.Concat(sick.Received), Is.Empty);
+        Assert.That(sick.Grammar.Violations, Is.Empty);
+    }
+
     [TestCase(false)]
     [TestCase(true)]
     public async Task A_reactor_that_does_not_start_stops_the_start(bool isAsync)

@@ -1,0 +1,233 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Pipeline.Dataflow;
+using Pipeline.Experiments.Measuring;
+using Pipeline.Experiments.Nodes;
+using Pipeline.Experiments.Output;
+using ScottPlot;
+
+namespace Pipeline.Experiments.Experiments;
+
+/// <summary>How fast messages of a size go through one connection.</summary>
+internal sealed record DrainExperiment : Experiment
+{
+    private const int DefaultRuns = 5;
+    private const long DefaultTotal = 128 << 20;
+
+    // A run that takes longer than this has hung.
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
+
+    public IReadOnlyList<int> Sizes { get; init; } = [1024];
+
+    public int Senders { get; init; } = 1;
+
+    /// <summary>Bytes of messages of each run.</summary>
+    public long Total { get; init; } = DefaultTotal;
+
+    public override string Name => "drain";
+
+    public override string Title => "Throughput";
+
+    public override string Description =>
+        "Messages of a size go through one connection as fast as they can be sent. A run takes from the first send until the last message has"
+        + " been handled; each message is serialised, split into packets, sealed, opened, put together and handed to a reactor. The figures are"
+        + " medians of the runs.";
+
+    public static Command CreateCommand(ExperimentCommands commands)
+    {
+        Option<IReadOnlyList<int>> size = OptionOf.Counts(
+            "--size", "N[,N...]", "Bytes of a message; with several sizes each is measured.", [1024], (1, 20), (Stamp.Size, ChannelDescriptor.DefaultMaxMessageSize));
+        Option<int> senders = OptionOf.Count("--senders", "K", "How many send at once, all on the same channel of the same connection.", 1, 1, 1000);
+        Option<long?> total = OptionOf.Bytes("--total", "BYTES", "Bytes of messages that each run sends.", DefaultTotal, 1, 1L << 40);
+        return commands.Create(
+            "drain",
+            "Time until all messages of a size are received.",
+            "A run sends no more after this time, even when --total is not reached. [default: no limit]",
+            DefaultRuns,
+            [size, senders, total],
+            arguments => new DrainExperiment { Sizes = arguments.GetValue(size)!, Senders = arguments.GetValue(senders), Total = arguments.GetValue(total)!.Value });
+    }
+
+    public override async Task<ExperimentResult> RunAsync(RunContext context)
+    {
+        int runs = context.Runs ?? DefaultRuns;
+        Table bySize = new("drain", "Medians by size of the message", "size", "senders", "messages", "msgs_s", "MB_s");
+        Table byRun = new("runs", "Each run", "size", "run", "messages", "seconds", "msgs_s", "MB_s");
+        long sent = 0;
+        long received = 0;
+        long outOfOrder = 0;
+        foreach (int size in Sizes)
+        {
+            List<Run> done = [];
+
+            // The first run is a warm-up: code is compiled and pools are filled.
+            for (int run = 0; run <= runs; run++)
+            {
+                Run result = await DrainAsync(context, size, run == 0 ? Math.Max(Total / 8, size) : Total);
+                sent += result.Sent;
+                received += result.Received;
+                outOfOrder += result.OutOfOrder;
+                string phase = run == 0 ? "warm-up" : $"run {run} of {runs}";
+                context.Report($"{Readable.Bytes(size)}, {phase}: {Readable.Number(result.MessagesPerSecond)} msgs/s, {Readable.Number(result.MegabytesPerSecond(size))} MB/s");
+                if (run > 0)
+                {
+                    done.Add(result);
+                    byRun.Add(size, run, result.Received, result.Seconds, result.MessagesPerSecond, result.MegabytesPerSecond(size));
+                }
+            }
+
+            double messagesPerSecond = Statistics.Median(done.Select(run => run.MessagesPerSecond));
+            bySize.Add(size, Senders, done[0].Sent, messagesPerSecond, messagesPerSecond * size / 1e6);
+        }
+
+        OrderedDictionary<string, object?> fields = new() { ["size"] = Sizes is [int only] ? only : Sizes, ["senders"] = Senders };
+        if (Sizes.Count == 1)
+        {
+            fields["msgs_s"] = bySize.Rows[0][3];
+            fields["MB_s"] = bySize.Rows[0][4];
+        }
+
+        fields["total"] = Total;
+        fields["runs"] = runs;
+        return new ExperimentResult(Name)
+        {
+            Fields = fields,
+            Verdicts =
+            [
+                new Verdict(
+                    "Every message that was sent arrives, once and in the order of sending",
+                    $"{Readable.Number(received)} of {Readable.Number(sent)} arrived, {Readable.Number(outOfOrder)} out of order",
+                    received == sent && outOfOrder == 0),
+            ],
+            Tables = [bySize, byRun],
+            Figures = [new Figure("drain", "Each point is the median of the runs; light points are the runs themselves.", () => Draw(bySize, byRun))],
+        };
+    }
+
+    private async Task<Run> DrainAsync(RunContext context, int size, long total)
+    {
+        ChannelDescriptor channel = new(0x30, "bulk")
+        {
+            SendQueueCapacity = 100_000,
+            SendQueueBytes = 16 << 20,
+            ReceiveQueueCapacity = 100_000,
+            ReceiveQueueBytes = 16 << 20,
+        };
+        Arrivals arrivals = new(Senders);
+        Finish finish = new();
+        await using Node near = await Node.StartAsync(context.CancellationToken, new HandlerReactor("sender", channel));
+        await using Node far = await Node.StartAsync(
+            context.CancellationToken,
+            new HandlerReactor("receiver", [channel], envelope =>
+            {
+                arrivals.Count(envelope.Data.Span);
+                finish.Count();
+            }));
+        (IPeer peer, _) = await near.ConnectAsync(far, context.CancellationToken);
+        GC.Collect();
+
+        long share = Math.Max(1, total / size / Senders);
+        long start = Stopwatch.GetTimestamp();
+        long[] sent = await Task.WhenAll(Enumerable.Range(0, Senders).Select(sender =>
+            Task.Run(() => SendAsync(peer, channel, context, size, sender, share, start))));
+        long end = await finish.WaitAsync(sent.Sum(), context.CancellationToken);
+        return new Run(sent.Sum(), arrivals.Messages, arrivals.OutOfOrder, Stopwatch.GetElapsedTime(start, end).TotalSeconds);
+    }
+
+    private static async Task<long> SendAsync(IPeer peer, ChannelDescriptor channel, RunContext context, int size, int sender, long count, long start)
+    {
+        byte[] message = context.CreatePayload(size);
+        for (long sequence = 0; sequence < count; sequence++)
+        {
+            if (context.Duration is { } limit && (sequence & 63) == 0 && Stopwatch.GetElapsedTime(start) > limit)
+            {
+                return sequence;
+            }
+
+            Stamp.Write(message, sender, sequence);
+            using SerializedMessage serialized = SerializedMessage.Create(channel, message);
+            SendResult result = peer.TrySend(serialized);
+            if (result == SendResult.QueueFull)
+            {
+                result = await peer.SendAsync(serialized, Timeout.InfiniteTimeSpan, context.CancellationToken);
+            }
+
+            await peer.EnsureAliveAsync(result);
+        }
+
+        return count;
+    }
+
+    private byte[] Draw(Table bySize, Table byRun)
+    {
+        return Chart.ToPng([Panel("messages a second", 3, 4), Panel("MB a second", 4, 5)], 330);
+
+        Plot Panel(string unit, int column, int runColumn)
+        {
+            Plot plot = Chart.Create($"Throughput of one connection, {unit}", "bytes of a message", unit);
+            plot.Names([.. Sizes.Select(size => Readable.Bytes(size))]);
+            double[] xs = [.. Sizes.Select((_, i) => (double)i)];
+            double[] medians = [.. bySize.Rows.Select(row => (double)row[column]!)];
+            double[] all = [.. byRun.Rows.Select(row => (double)row[runColumn]!)];
+            plot.Points([.. byRun.Rows.Select(row => (double)Sizes.ToList().IndexOf((int)row[0]!))], Chart.Log(all), Chart.Muted, "a run");
+            plot.LineWithPoints(xs, Chart.Log(medians), Chart.Palette[column - 3], "median");
+            for (int i = 0; i < medians.Length; i++)
+            {
+                ScottPlot.Plottables.Text label = plot.Add.Text(Readable.Number(medians[i]), xs[i], Chart.Log(medians[i]));
+                label.LabelFontSize = 12;
+                label.LabelAlignment = Alignment.LowerCenter;
+                label.OffsetY = -9;
+            }
+
+            (double least, double most) = Chart.Decades(all);
+            plot.LogarithmicY(least, most);
+            plot.Axes.SetLimitsX(-0.5, Sizes.Count - 0.5);
+            plot.LegendBelow();
+            return plot;
+        }
+    }
+
+    // Sees the last message come without looking at the clock for each. Messages of one connection come one at a time.
+    private sealed class Finish
+    {
+        private readonly TaskCompletionSource<long> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private long _count;
+        private long _expected = long.MaxValue;
+
+        public void Count()
+        {
+            long count = _count + 1;
+            Volatile.Write(ref _count, count);
+            Interlocked.MemoryBarrier();
+            if (count >= Volatile.Read(ref _expected))
+            {
+                _end.TrySetResult(Stopwatch.GetTimestamp());
+            }
+        }
+
+        public async Task<long> WaitAsync(long expected, CancellationToken cancellationToken)
+        {
+            Interlocked.Exchange(ref _expected, expected);
+            if (Volatile.Read(ref _count) >= expected)
+            {
+                _end.TrySetResult(Stopwatch.GetTimestamp());
+            }
+
+            try
+            {
+                return await _end.Task.WaitAsync(Patience, cancellationToken);
+            }
+            catch (TimeoutException)
+            {
+                return Stopwatch.GetTimestamp();
+            }
+        }
+    }
+
+    private sealed record Run(long Sent, long Received, long OutOfOrder, double Seconds)
+    {
+        public double MessagesPerSecond => Received / Seconds;
+
+        public double MegabytesPerSecond(int size) => MessagesPerSecond * size / 1e6;
+    }
+}

@@ -1,0 +1,4 @@
+using Pipeline.Experiments;
+
+using CommandHost host = CommandHost.ForConsole();
+return await CommandLine.RunAsync(args, host, CancellationToken.None);
