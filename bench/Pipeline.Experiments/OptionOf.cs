@@ -44,20 +44,20 @@ internal static class OptionOf
         IReadOnlyList<int> defaultValue,
         (int Least, int Most) length,
         (int Least, int Most) range) => new(name)
-    {
-        HelpName = valueName,
-        Description = description,
-        DefaultValueFactory = _ => defaultValue,
-        CustomParser = result =>
         {
-            long?[] numbers = [.. result.Tokens[0].Value.Split(',').Select(ParseBytes)];
-            return numbers.Length >= length.Least && numbers.Length <= length.Most && numbers.All(number => number >= range.Least && number <= range.Most)
-                ? [.. numbers.Select(number => (int)number!)]
-                : Refuse<IReadOnlyList<int>>(
-                    result,
-                    $"a list of {length.Least} to {length.Most} whole numbers from {Text(range.Least)} to {Text(range.Most)}, with commas between");
-        },
-    };
+            HelpName = valueName,
+            Description = description,
+            DefaultValueFactory = _ => defaultValue,
+            CustomParser = result =>
+            {
+                long?[] numbers = [.. result.Tokens[0].Value.Split(',').Select(ParseBytes)];
+                return numbers.Length >= length.Least && numbers.Length <= length.Most && numbers.All(number => number >= range.Least && number <= range.Most)
+                    ? [.. numbers.Select(number => (int)number!)]
+                    : Refuse<IReadOnlyList<int>>(
+                        result,
+                        $"a list of {length.Least} to {length.Most} whole numbers from {Text(range.Least)} to {Text(range.Most)}, with commas between");
+            },
+        };
 
     /// <summary>A number of bytes, such as 65536, 64Ki or 5M.</summary>
     public static Option<long?> Bytes(string name, string valueName, string description, long? defaultValue, long least, long most) => new(name)

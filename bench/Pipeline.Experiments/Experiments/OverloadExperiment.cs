@@ -244,7 +244,7 @@ internal sealed record OverloadExperiment : Experiment
                 [Inbox] = farPeer.GetStatus().Channels.Single(status => status.Channel == channel).InboxMessages,
                 [Transforming] = transform.InputCount + transform.OutputCount,
                 [Batching] = batch.OutputCount * BatchSize,
-                
+
                 // The one that it is busy with counts for its bound.
                 [Acting] = act.InputCount + Volatile.Read(ref acting),
             }));

@@ -90,6 +90,7 @@ internal sealed record StallExperiment : Experiment
         bool pingsAnswered = done.TrueForAll(run => run.PingsAnswered);
         return new ExperimentResult(Name)
         {
+            FilePrefix = IsNever ? $"{Name}-never" : Name,
             Fields = new OrderedDictionary<string, object?>
             {
                 ["delay_ms"] = IsNever ? "never" : Delay.TotalMilliseconds,
