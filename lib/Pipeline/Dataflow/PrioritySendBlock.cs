@@ -318,7 +318,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         dropped.ForEach(message => message.Release());
         waiters.ForEach(waiter => waiter.Refuse());
-        offers.ForEach(GiveUp);
+        GiveUp(offers);
         if (_fault is null)
         {
             _completion.TrySetResult();
@@ -567,16 +567,23 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
 
         waiters.ForEach(waiter => waiter.Refuse());
-        offers.ForEach(GiveUp);
+        GiveUp(offers);
         Wake(wake);
     }
 
-    // A source that takes a reservation back offers the message again, to other targets when this one declines.
-    private void GiveUp(Postponed offer)
+    // A source that takes a reservation back offers the message again, to other targets when this one declines. Not on the caller's thread,
+    // which may hold locks: a peer can be stopped from anywhere.
+    private void GiveUp(List<Postponed> offers)
     {
-        if (offer.Source.ReserveMessage(offer.Header, this))
+        if (offers.Count > 0)
         {
-            offer.Source.ReleaseReservation(offer.Header, this);
+            _ = Task.Run(() => offers.ForEach(offer =>
+            {
+                if (offer.Source.ReserveMessage(offer.Header, this))
+                {
+                    offer.Source.ReleaseReservation(offer.Header, this);
+                }
+            }));
         }
     }
 
