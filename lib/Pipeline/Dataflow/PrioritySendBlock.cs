@@ -754,13 +754,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         public ISourceBlock<SerializedMessage> Source => source;
 
-        // A source that takes a reservation back offers the message again, to other targets when this one declines.
-        public override void Refuse()
+        // A source that takes a reservation back offers the message again, to other targets when this one declines. Not on the caller's
+        // thread, which may hold locks: a peer can be stopped from anywhere.
+        public override void Refuse() => Task.Run(() =>
         {
             if (source.ReserveMessage(header, Block))
             {
                 source.ReleaseReservation(header, Block);
             }
-        }
+        });
     }
 }
