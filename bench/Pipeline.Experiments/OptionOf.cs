@@ -47,16 +47,15 @@ internal static class OptionOf
         {
             HelpName = valueName,
             Description = description,
-            DefaultValueFactory = _ => defaultValue,
             CustomParser = result =>
-            {
-                long?[] numbers = [.. result.Tokens[0].Value.Split(',').Select(ParseBytes)];
-                return numbers.Length >= length.Least && numbers.Length <= length.Most && numbers.All(number => number >= range.Least && number <= range.Most)
-                    ? [.. numbers.Select(number => (int)number!)]
-                    : Refuse<IReadOnlyList<int>>(
-                        result,
-                        $"a list of {length.Least} to {length.Most} whole numbers from {Text(range.Least)} to {Text(range.Most)}, with commas between");
-            },
+        {
+            long?[] numbers = [.. result.Tokens[0].Value.Split(',').Select(ParseBytes)];
+            return numbers.Length >= length.Least && numbers.Length <= length.Most && numbers.All(number => number >= range.Least && number <= range.Most)
+                ? [.. numbers.Select(number => (int)number!)]
+                : Refuse<IReadOnlyList<int>>(
+                    result,
+                    $"a list of {length.Least} to {length.Most} whole numbers from {Text(range.Least)} to {Text(range.Most)}, with commas between");
+        },
         };
 
     /// <summary>A number of bytes, such as 65536, 64Ki or 5M.</summary>
