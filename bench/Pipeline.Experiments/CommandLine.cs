@@ -24,8 +24,8 @@ internal static class CommandLine
             FairnessExperiment.CreateCommand(commands),
             BroadcastExperiment.CreateCommand(commands),
             OverloadExperiment.CreateCommand(commands),
-            //PoliciesExperiment.CreateCommand(commands),
-            //IdleExperiment.CreateCommand(commands),
+            PoliciesExperiment.CreateCommand(commands),
+            IdleExperiment.CreateCommand(commands),
             commands.CreateAll(),
         };
         root.HelpName = Name;

@@ -37,27 +37,27 @@ internal static class OptionOf
             : Refuse<int>(result, $"a size from {Text(least)} to {Text(ChannelDescriptor.DefaultMaxMessageSize)} bytes, such as 200 or 64Ki"),
     };
 
-    public static Option<IReadOnlyList<int>> Counts(
+    /// <summary>Several numbers; null when it is not given.</summary>
+    public static Option<IReadOnlyList<int>?> Counts(
         string name,
         string valueName,
         string description,
-        IReadOnlyList<int> defaultValue,
         (int Least, int Most) length,
         (int Least, int Most) range) => new(name)
-    {
-        HelpName = valueName,
-        Description = description,
-        DefaultValueFactory = _ => defaultValue,
-        CustomParser = result =>
         {
-            long?[] numbers = [.. result.Tokens[0].Value.Split(',').Select(ParseBytes)];
-            return numbers.Length >= length.Least && numbers.Length <= length.Most && numbers.All(number => number >= range.Least && number <= range.Most)
-                ? [.. numbers.Select(number => (int)number!)]
-                : Refuse<IReadOnlyList<int>>(
-                    result,
-                    $"a list of {length.Least} to {length.Most} whole numbers from {Text(range.Least)} to {Text(range.Most)}, with commas between");
-        },
-    };
+            HelpName = valueName,
+            Description = description,
+            DefaultValueFactory = _ => defaultValue,
+            CustomParser = result =>
+            {
+                long?[] numbers = [.. result.Tokens[0].Value.Split(',').Select(ParseBytes)];
+                return numbers.Length >= length.Least && numbers.Length <= length.Most && numbers.All(number => number >= range.Least && number <= range.Most)
+                    ? [.. numbers.Select(number => (int)number!)]
+                    : Refuse<IReadOnlyList<int>>(
+                        result,
+                        $"a list of {length.Least} to {length.Most} whole numbers from {Text(range.Least)} to {Text(range.Most)}, with commas between");
+            },
+        };
 
     /// <summary>A number of bytes, such as 65536, 64Ki or 5M.</summary>
     public static Option<long?> Bytes(string name, string valueName, string description, long? defaultValue, long least, long most) => new(name)
@@ -70,18 +70,17 @@ internal static class OptionOf
             : Refuse<long?>(result, $"a number of bytes from {Text(least)} to {Text(most)}, such as 1024, 64Ki or 5M"),
     };
 
-    /// <summary>A time in milliseconds of at least 0, or <c>never</c>, which is infinite.</summary>
-    public static Option<TimeSpan> MillisecondsOrNever(string name, string description, TimeSpan defaultValue) => new(name)
+    /// <summary>A time in milliseconds of at least 0, or <c>never</c>, which is infinite; null when it is not given.</summary>
+    public static Option<TimeSpan?> MillisecondsOrNever(string name, string description) => new(name)
     {
         HelpName = "MS|never",
         Description = description,
-        DefaultValueFactory = _ => defaultValue,
         CustomParser = result =>
         {
             string text = result.Tokens[0].Value;
             return text == "never" ? Timeout.InfiniteTimeSpan
                 : double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double ms) && ms <= 60_000 ? TimeSpan.FromMilliseconds(ms)
-                : Refuse<TimeSpan>(result, "a number of milliseconds from 0 to 60,000, or 'never'");
+                : Refuse<TimeSpan?>(result, "a number of milliseconds from 0 to 60,000, or 'never'");
         },
     };
 

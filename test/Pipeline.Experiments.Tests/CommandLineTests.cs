@@ -3,7 +3,7 @@ namespace Pipeline.Experiments.Tests;
 [TestFixture]
 public sealed class CommandLineTests
 {
-    private static readonly string[] Names = ["drain", "priority", "shares", "stall"];
+    private static readonly string[] Names = ["drain", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "all"];
 
     [Test, CancelAfter(30_000)]
     public async Task Help_names_every_experiment_and_goes_to_the_output(CancellationToken cancellationToken)
@@ -40,6 +40,12 @@ public sealed class CommandLineTests
     [TestCase(new[] { "priority", "--seed", "x" }, "--seed 'x'")]
     [TestCase(new[] { "shares", "--priorities", "1" }, "--priorities '1'")]
     [TestCase(new[] { "shares", "--priorities", "1,0" }, "--priorities '1,0'")]
+    [TestCase(new[] { "broadcast", "--peers", "3", "--slow", "3" }, "--slow 3")]
+    [TestCase(new[] { "broadcast", "--slow", "8" }, "--slow 8")]
+    [TestCase(new[] { "fairness", "--peers", "1" }, "--peers '1'")]
+    [TestCase(new[] { "overload", "--peers", "1" }, "'--peers'")]
+    [TestCase(new[] { "idle", "--peers", "0" }, "--peers '0'")]
+    [TestCase(new[] { "all", "--duration", "never" }, "--duration 'never'")]
     [TestCase(new[] { "stall", "--delay", "soon" }, "--delay 'soon'")]
     [CancelAfter(30_000)]
     public async Task Bad_usage_gets_one_line_that_names_it_and_exit_code_2(string[] args, string named, CancellationToken cancellationToken)

@@ -16,6 +16,12 @@ public sealed class ExperimentTests
     [TestCase("stall --delay 20 --duration 0.5 --runs 1", "delay_ms,sent,recv,p50_ms,p99_ms,max_ms,pings_answered", new[] { "arrives" })]
     [TestCase("stall --delay never --duration 0.3 --runs 1", "delay_ms,sent,recv,p50_ms,p99_ms,max_ms,pings_answered", new[] { "arrives" })]
     [TestCase("priority --bulk 32Ki --low 2 --high 7 --rate 5M --duration 0.4 --runs 1", "sent,recv,p50_ms,p99_ms,max_ms,bulk_MB_s,bulk_alone_MB_s", new[] { "arrives" })]
+    [TestCase("fairness --peers 3 --duration 0.4 --runs 1", "peers,sent,recv,p50_ms,p99_ms,max_ms", new[] { "arrives", "served" })]
+    [TestCase("broadcast --size 2Ki --peers 3 --slow 1 --duration 0.3 --runs 1", "size,peers,slow,deliveries_s,MB_s,ratio_beside_slow", new[] { "arrives" })]
+    [TestCase("broadcast --peers 2 --duration 0.2 --runs 1", "size,peers,slow,deliveries_s,MB_s", new[] { "arrives" })]
+    [TestCase("overload --duration 1", "sent,recv,sender_msgs_s,sender_slow_msgs_s,managed_MiB_max", new[] { "bound", "handled" })]
+    [TestCase("policies --duration 0.5", "wait_handled,dropNewest_dropped,dropOldest_dropped,disconnect_sent", new[] { "Wait", "either", "Disconnect", "holds more" })]
+    [TestCase("idle --peers 20 --duration 0.3", "peers,handshakes_s,KiB_per_end", new[] { "made", "up after" })]
     public async Task An_experiment_gives_one_object_with_its_figures(string arguments, string fields, string[] certain, CancellationToken cancellationToken)
     {
         string[] args = arguments.Split(' ');
@@ -45,5 +51,56 @@ public sealed class ExperimentTests
         Assert.That(json.GetProperty("holds").GetBoolean(), Is.EqualTo(holds));
         Assert.That(run.ExitCode, Is.EqualTo(holds ? 0 : 1));
         Assert.That(run.ErrorLines, Is.Not.Empty, "there is progress while it runs");
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_promise_that_does_not_hold_gives_exit_code_1(CancellationToken cancellationToken)
+    {
+        // At this rate the sender may go on every 50 ms only, so what is sent in between waits for longer than is promised.
+        Run run = await Run.ProgramAsync(cancellationToken, "priority", "--bulk", "8Ki", "--rate", "200k", "--duration", "0.5", "--runs", "1", "--json");
+
+        Assert.That(run.ExitCode, Is.EqualTo(1), run.Error);
+        Assert.That(run.Json.GetProperty("holds").GetBoolean(), Is.False);
+        Assert.That(run.Json.GetProperty("p99_ms").GetDouble(), Is.GreaterThan(2));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task Tables_and_plots_are_written_to_the_folder(CancellationToken cancellationToken)
+    {
+        DirectoryInfo folder = Directory.CreateTempSubdirectory("experiments-");
+        try
+        {
+            Run run = await Run.ProgramAsync(cancellationToken, "drain", "--size", "64,1Ki", "--total", "128Ki", "--runs", "2", "--out", Path.Combine(folder.FullName, "new"));
+
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            Assert.That(run.Output, Does.Contain("msgs/s").And.Contain("holds"));
+            string[] lines = await File.ReadAllLinesAsync(Path.Combine(folder.FullName, "new", "drain.csv"), cancellationToken);
+            Assert.That(lines[0], Is.EqualTo("size,senders,messages,msgs_s,MB_s"));
+            Assert.That(lines[1], Does.StartWith("64,1,2048,"));
+            Assert.That(lines[2], Does.StartWith("1024,1,128,"));
+            byte[] plot = await File.ReadAllBytesAsync(Path.Combine(folder.FullName, "new", "drain.png"), cancellationToken);
+            Assert.That(plot[..4], Is.EqualTo(new byte[] { 0x89, (byte)'P', (byte)'N', (byte)'G' }));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_folder_that_cannot_be_made_is_one_line_and_exit_code_1(CancellationToken cancellationToken)
+    {
+        string file = Path.GetTempFileName();
+        try
+        {
+            Run run = await Run.ProgramAsync(cancellationToken, "drain", "--total", "4Ki", "--runs", "1", "--out", Path.Combine(file, "below"));
+
+            Assert.That(run.ExitCode, Is.EqualTo(1));
+            Assert.That(run.ErrorLines[^1], Does.Contain(file));
+        }
+        finally
+        {
+            File.Delete(file);
+        }
     }
 }

@@ -16,5 +16,7 @@ internal static class AllExperiments
         (new FairnessExperiment(), TimeSpan.FromSeconds(3), 2),
         (new BroadcastExperiment(), TimeSpan.FromSeconds(2), 2),
         (new OverloadExperiment(), TimeSpan.FromSeconds(9), 1),
+        (new PoliciesExperiment(), TimeSpan.FromSeconds(3), 1),
+        (new IdleExperiment(), TimeSpan.FromSeconds(2), 1),
     ];
 }

@@ -14,10 +14,12 @@ internal sealed record DrainExperiment : Experiment
     private const int DefaultRuns = 5;
     private const long DefaultTotal = 128 << 20;
 
+    private static readonly int[] DefaultSizes = [1024];
+
     // A run that takes longer than this has hung.
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
 
-    public IReadOnlyList<int> Sizes { get; init; } = [1024];
+    public IReadOnlyList<int> Sizes { get; init; } = DefaultSizes;
 
     public int Senders { get; init; } = 1;
 
@@ -35,8 +37,12 @@ internal sealed record DrainExperiment : Experiment
 
     public static Command CreateCommand(ExperimentCommands commands)
     {
-        Option<IReadOnlyList<int>> size = OptionOf.Counts(
-            "--size", "N[,N...]", "Bytes of a message; with several sizes each is measured.", [1024], (1, 20), (Stamp.Size, ChannelDescriptor.DefaultMaxMessageSize));
+        Option<IReadOnlyList<int>?> size = OptionOf.Counts(
+            "--size",
+            "N[,N...]",
+            "Bytes of a message; with several sizes each is measured. [default: 1024]",
+            (1, 20),
+            (Stamp.Size, ChannelDescriptor.DefaultMaxMessageSize));
         Option<int> senders = OptionOf.Count("--senders", "K", "How many send at once, all on the same channel of the same connection.", 1, 1, 1000);
         Option<long?> total = OptionOf.Bytes("--total", "BYTES", "Bytes of messages that each run sends.", DefaultTotal, 1, 1L << 40);
         return commands.Create(
@@ -45,7 +51,7 @@ internal sealed record DrainExperiment : Experiment
             "A run sends no more after this time, even when --total is not reached. [default: no limit]",
             DefaultRuns,
             [size, senders, total],
-            arguments => new DrainExperiment { Sizes = arguments.GetValue(size)!, Senders = arguments.GetValue(senders), Total = arguments.GetValue(total)!.Value });
+            arguments => new DrainExperiment { Sizes = arguments.GetValue(size) ?? DefaultSizes, Senders = arguments.GetValue(senders), Total = arguments.GetValue(total)!.Value });
     }
 
     public override async Task<ExperimentResult> RunAsync(RunContext context)

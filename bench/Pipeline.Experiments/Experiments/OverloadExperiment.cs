@@ -151,7 +151,6 @@ internal sealed record OverloadExperiment : Experiment
         foreach (Plot plot in new[] { queues, rates, memory })
         {
             plot.Axes.SetLimitsX(0, seconds[^1]);
-            plot.Axes.Left.MinimumSize = 78;
             plot.LegendBelow();
         }
 
@@ -166,9 +165,9 @@ internal sealed record OverloadExperiment : Experiment
 
         void AddRate(string name, Func<Sample, long> count, Color color)
         {
-            double[] values = [.. coarse.Skip(1).Select((sample, i) => Math.Max(1, (count(sample) - count(coarse[i])) / (sample.Seconds - coarse[i].Seconds)))];
+            double[] values = [.. coarse.Skip(1).Select((sample, i) => Math.Max(100, (count(sample) - count(coarse[i])) / (sample.Seconds - coarse[i].Seconds)))];
             rates.Line(middles, Chart.Log(values), color, name);
-            (double least, double most) = Chart.Decades([.. values, 100, 1000]);
+            (double least, double most) = Chart.Decades([.. values, 100, 100_000]);
             rates.LogarithmicY(least, most);
         }
     }
@@ -190,6 +189,7 @@ internal sealed record OverloadExperiment : Experiment
         long inboxBound = Lane + (Options.ReceiveAllowance / MessageSize) + 1;
         Arrivals arrivals = new(1);
         bool isSlow = false;
+        int acting = 0;
         ExecutionDataflowBlockOptions one = new() { BoundedCapacity = TransformBound };
         TransformBlock<Envelope, byte[]> transform = new(
             envelope =>
@@ -203,6 +203,7 @@ internal sealed record OverloadExperiment : Experiment
         ActionBlock<byte[][]> act = new(
             async messages =>
             {
+                Volatile.Write(ref acting, 1);
                 if (Volatile.Read(ref isSlow))
                 {
                     await Task.Delay(SlowBatch, context.CancellationToken);
@@ -212,6 +213,8 @@ internal sealed record OverloadExperiment : Experiment
                 {
                     arrivals.Count(message);
                 }
+
+                Volatile.Write(ref acting, 0);
             },
             new ExecutionDataflowBlockOptions { BoundedCapacity = ActionBound });
         DataflowReactor reactor = new("transactions", channel);
@@ -241,7 +244,9 @@ internal sealed record OverloadExperiment : Experiment
                 [Inbox] = farPeer.GetStatus().Channels.Single(status => status.Channel == channel).InboxMessages,
                 [Transforming] = transform.InputCount + transform.OutputCount,
                 [Batching] = batch.OutputCount * BatchSize,
-                [Acting] = act.InputCount,
+
+                // The one that it is busy with counts for its bound.
+                [Acting] = act.InputCount + Volatile.Read(ref acting),
             }));
         context.Report("the last block is fast");
         await Pacing.EveryAsync(SampleInterval, third, Look, context.CancellationToken);

@@ -22,6 +22,7 @@ internal sealed record StallExperiment : Experiment
     private const int Near = 0;
     private const int Other = 1;
 
+    private static readonly TimeSpan DefaultDelay = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan DefaultDuration = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan FastInterval = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan SlowInterval = TimeSpan.FromMilliseconds(20);
@@ -29,7 +30,7 @@ internal sealed record StallExperiment : Experiment
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     /// <summary>What the slow reactor takes for a message; infinite for one that never returns.</summary>
-    public TimeSpan Delay { get; init; } = TimeSpan.FromMilliseconds(100);
+    public TimeSpan Delay { get; init; } = DefaultDelay;
 
     public override string Name => "stall";
 
@@ -45,15 +46,14 @@ internal sealed record StallExperiment : Experiment
 
     public static Command CreateCommand(ExperimentCommands commands)
     {
-        Option<TimeSpan> delay = OptionOf.MillisecondsOrNever(
-            "--delay", "How long the slow reactor takes for a message. [default: 100]", TimeSpan.FromMilliseconds(100));
+        Option<TimeSpan?> delay = OptionOf.MillisecondsOrNever("--delay", "How long the slow reactor takes for a message. [default: 100]");
         return commands.Create(
             "stall",
             "A slow reactor beside a fast one: latency of the fast one, and pings.",
             $"How long each run measures. [default: {DefaultDuration.TotalSeconds} s]",
             DefaultRuns,
             [delay],
-            arguments => new StallExperiment { Delay = arguments.GetValue(delay) });
+            arguments => new StallExperiment { Delay = arguments.GetValue(delay) ?? DefaultDelay });
     }
 
     public override async Task<ExperimentResult> RunAsync(RunContext context)
@@ -90,6 +90,7 @@ internal sealed record StallExperiment : Experiment
         bool pingsAnswered = done.TrueForAll(run => run.PingsAnswered);
         return new ExperimentResult(Name)
         {
+            FilePrefix = IsNever ? $"{Name}-never" : Name,
             Fields = new OrderedDictionary<string, object?>
             {
                 ["delay_ms"] = IsNever ? "never" : Delay.TotalMilliseconds,

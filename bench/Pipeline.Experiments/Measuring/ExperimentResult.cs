@@ -4,6 +4,9 @@ namespace Pipeline.Experiments.Measuring;
 /// <param name="Test">The name of the experiment.</param>
 internal sealed record ExperimentResult(string Test)
 {
+    /// <summary>What the names of its files begin with, where an experiment is run in more than one way.</summary>
+    public string FilePrefix { get; init; } = Test;
+
     /// <summary>The options it ran with, and the figures it is about; in this order in the JSON object.</summary>
     public required IReadOnlyDictionary<string, object?> Fields { get; init; }
 

@@ -25,6 +25,17 @@ internal static class Readable
         _ => $"{Number(bytes)} B",
     };
 
+    /// <summary>The heading of a column: <c>p99_ms</c> as <c>p99 ms</c>, <c>MB_s</c> as <c>MB/s</c>.</summary>
+    public static string Heading(string column)
+    {
+        foreach (string counted in (ReadOnlySpan<string>)["msgs", "MB", "deliveries", "handshakes"])
+        {
+            column = column.Replace($"{counted}_s", $"{counted}/s", StringComparison.Ordinal);
+        }
+
+        return column.Replace('_', ' ');
+    }
+
     /// <summary>A cell of a table.</summary>
     public static string Cell(object? value) => value switch
     {

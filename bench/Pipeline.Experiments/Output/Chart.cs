@@ -58,6 +58,7 @@ internal static class Chart
         plot.Axes.Bottom.TickGenerator = new NumericAutomatic { LabelFormatter = Readable.Number };
         plot.Axes.Left.TickGenerator = new NumericAutomatic { LabelFormatter = Readable.Number };
         plot.Axes.Right.MinimumSize = 28;
+        plot.Axes.Left.MinimumSize = 82;
         plot.Axes.Margins(0.01, 0.08);
         plot.Legend.FontSize = 12.5f;
         plot.Legend.Orientation = Orientation.Horizontal;
@@ -106,7 +107,7 @@ internal static class Chart
         span.LegendText = label;
     }
 
-    /// <summary>A bar a value, with its figure above it and its name below.</summary>
+    /// <summary>A bar a value, with its figure above it and its name below; one without a name is a gap.</summary>
     public static void Bars(this Plot plot, IReadOnlyList<(string Name, double Value, Color Color)> bars)
     {
         ScottPlot.Plottables.BarPlot group = plot.Add.Bars(bars.Select((bar, i) => new Bar
@@ -116,7 +117,7 @@ internal static class Chart
             FillColor = bar.Color,
             LineWidth = 0,
             Size = 0.62,
-            Label = Readable.Number(bar.Value),
+            Label = bar.Name.Length == 0 ? "" : Readable.Number(bar.Value),
         }).ToArray());
         group.ValueLabelStyle.FontSize = 12.5f;
         group.ValueLabelStyle.ForeColor = Ink;
@@ -171,13 +172,15 @@ internal static class Chart
         {
             double[] sorted = latencies.Sorted.ToArray();
             double[] xs = [.. sorted.Select((_, i) => Nines((i + 0.5) / sorted.Length))];
-            plot.Line(xs, Log(sorted), color, $"{name}: p50 {Readable.Number(latencies.P50)} ms, p99 {Readable.Number(latencies.P99)} ms", 2.5f);
+            string label = curves.Count > 2 ? $"{name}: p50 {Readable.Number(latencies.P50)} ms"
+                : $"{name}: p50 {Readable.Number(latencies.P50)} ms, p99 {Readable.Number(latencies.P99)} ms";
+            plot.Line(xs, Log(sorted), color, label, 2.5f);
         }
 
         foreach ((double fraction, double milliseconds) in limits)
         {
             ScottPlot.Plottables.Marker marker = plot.Add.Marker(Nines(fraction), Log(milliseconds), MarkerShape.FilledTriangleDown, 13, Limit);
-            marker.LegendText = $"at most {Readable.Number(milliseconds)} ms at {Readable.Number(fraction * 100)} %";
+            marker.LegendText = $"limit of p{Readable.Number(fraction * 100)}";
         }
 
         (double least, double most) = Decades([

@@ -8,6 +8,9 @@ namespace Pipeline.Experiments.Output;
 /// <summary>All experiments as one page that needs no other file.</summary>
 internal static class HtmlReport
 {
+    // A longer table is folded away.
+    private const int MostRowsShown = 12;
+
     public static string Create(IReadOnlyList<(Experiment Experiment, ExperimentResult Result)> experiments)
     {
         StringBuilder html = new();
@@ -85,10 +88,13 @@ internal static class HtmlReport
 
     private static void AppendTable(StringBuilder html, Table table)
     {
-        html.Append($"<div class=\"scroll\"><table>\n<caption>{Text(table.Title)}</caption>\n<thead><tr>");
-        foreach (string column in table.Columns)
+        bool isLong = table.Rows.Count > MostRowsShown;
+        html.Append(isLong ? $"<details><summary>{Text(table.Title)}, {table.Rows.Count} rows</summary>\n" : "");
+        html.Append($"<div class=\"scroll\"><table>\n{(isLong ? "" : $"<caption>{Text(table.Title)}</caption>\n")}<thead><tr>");
+        for (int column = 0; column < table.Columns.Count; column++)
         {
-            html.Append($"<th>{Text(column.Replace('_', ' '))}</th>");
+            bool isNumber = table.Rows.Exists(row => row[column] is int or long or double);
+            html.Append($"<th{(isNumber ? " class=\"number\"" : "")}>{Text(Readable.Heading(table.Columns[column]))}</th>");
         }
 
         html.Append("</tr></thead>\n<tbody>\n");
@@ -97,13 +103,13 @@ internal static class HtmlReport
             html.Append("<tr>");
             foreach (object? cell in row)
             {
-                html.Append($"<td{(cell is int or long or double ? " class=\"number\"" : "")}>{Text(Readable.Cell(cell))}</td>");
+                html.Append($"<td{(cell is null or int or long or double ? " class=\"number\"" : "")}>{Text(Readable.Cell(cell))}</td>");
             }
 
             html.Append("</tr>\n");
         }
 
-        html.Append("</tbody>\n</table></div>\n");
+        html.Append(isLong ? "</tbody>\n</table></div></details>\n" : "</tbody>\n</table></div>\n");
     }
 
     private static string Mark(Verdict verdict) =>

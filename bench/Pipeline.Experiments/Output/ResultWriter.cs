@@ -47,7 +47,7 @@ internal static class ResultWriter
             for (int column = 0; column < table.Columns.Count; column++)
             {
                 bool isNumber = table.Rows.Exists(row => row[column] is int or long or double);
-                printed.AddColumn(new TableColumn(Markup.Escape(table.Columns[column].Replace('_', ' '))) { Alignment = isNumber ? Justify.Right : Justify.Left });
+                printed.AddColumn(new TableColumn(Markup.Escape(Readable.Heading(table.Columns[column]))) { Alignment = isNumber ? Justify.Right : Justify.Left });
             }
 
             table.Rows.ForEach(row => printed.AddRow([.. row.Select(cell => Markup.Escape(Readable.Cell(cell)))]));
@@ -82,7 +82,7 @@ internal static class ResultWriter
         return written;
 
         string PathOf(string name, string extension) =>
-            Path.Combine(directory.FullName, name == result.Test ? $"{name}.{extension}" : $"{result.Test}-{name}.{extension}");
+            Path.Combine(directory.FullName, name == result.Test ? $"{result.FilePrefix}.{extension}" : $"{result.FilePrefix}-{name}.{extension}");
     }
 
     /// <summary>Comma separated, after RFC 4180; a header line, numbers with a point.</summary>

@@ -16,7 +16,7 @@ public sealed record ConnectionOptions
     public TimeSpan PongTimeout { get; init => field = Positive(value, nameof(PongTimeout)); } = TimeSpan.FromSeconds(45);
 
     /// <summary>
-    /// The most bytes of a message in one packet, sent or received. 1 to 4 MiB; default 1024 (<c>max_packet_msg_payload_size</c>). Both ends
+    /// The most bytes of a message in one packet, sent or received. 2 to 4 MiB; default 1024 (<c>max_packet_msg_payload_size</c>). Both ends
     /// of a connection need the same.
     /// </summary>
     public int MaxPacketDataSize
@@ -24,7 +24,7 @@ public sealed record ConnectionOptions
         get;
         init
         {
-            ArgumentOutOfRangeException.ThrowIfLessThan(value, 1, nameof(MaxPacketDataSize));
+            ArgumentOutOfRangeException.ThrowIfLessThan(value, 2, nameof(MaxPacketDataSize));
             ArgumentOutOfRangeException.ThrowIfGreaterThan(value, 4 << 20, nameof(MaxPacketDataSize));
             field = value;
         }

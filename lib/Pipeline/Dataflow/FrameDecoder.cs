@@ -28,7 +28,7 @@ internal sealed class FrameDecoder
         _timeProvider = options.TimeProvider;
         _rate = TokenBucket.Create(options.ReceiveRate, options.TimeProvider);
         _maxPacketSize = PacketCodec.MaxPacketSize(options.MaxPacketDataSize);
-        _batchSize = Math.Max(_maxPacketSize + Varint.MaxLength, _rate?.BatchSize ?? int.MaxValue);
+        _batchSize = Math.Max(_maxPacketSize + Varint.MaxLength, _rate?.BytesIn(TokenBucket.Burst) ?? int.MaxValue);
     }
 
     public long BytesReceived => Volatile.Read(ref _bytesReceived);

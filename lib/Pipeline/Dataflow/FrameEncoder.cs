@@ -10,14 +10,19 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class FrameEncoder
 {
-    // As much as goes to the socket in one write. More would only delay what is more urgent than the packets in it.
+    // As much as goes to the socket in one write. More would only delay what is more urgent than the packets in it; so would this, where the
+    // connection is slow: batches are halved while one takes longer than MaxFlush, and doubled again when they take less than half of it.
     private const int MaxBatchSize = FrameWriter.DataPerBlock;
+    private const int MinBatchSize = 4 * 1024;
+    private static readonly TimeSpan MaxFlush = TimeSpan.FromMilliseconds(2);
 
     private readonly PrioritySendBlock _source;
     private readonly PipeWriter _output;
     private readonly TimeProvider _timeProvider;
     private readonly TokenBucket? _rate;
-    private readonly int _batchSize;
+    private readonly int _minBatchSize;
+    private readonly int _maxBatchSize;
+    private int _batchSize;
     private long _bytesSent;
 
     public FrameEncoder(PrioritySendBlock source, PipeWriter output, ConnectionOptions options)
@@ -27,7 +32,8 @@ internal sealed class FrameEncoder
         _timeProvider = options.TimeProvider;
         _rate = TokenBucket.Create(options.SendRate, options.TimeProvider);
         int packet = PacketCodec.MaxPacketSize(options.MaxPacketDataSize) + Varint.MaxLength;
-        _batchSize = Math.Max(packet, Math.Min(MaxBatchSize, _rate?.BatchSize ?? MaxBatchSize));
+        _minBatchSize = Math.Max(packet, MinBatchSize);
+        _batchSize = _maxBatchSize = Math.Max(packet, Math.Min(MaxBatchSize, _rate?.BytesIn(MaxFlush) ?? MaxBatchSize));
     }
 
     public long BytesSent => Volatile.Read(ref _bytesSent);
@@ -42,7 +48,9 @@ internal sealed class FrameEncoder
             {
                 int count = _source.Take(_output.GetSpan(_batchSize)[.._batchSize]);
                 _output.Advance(count);
+                long start = _timeProvider.GetTimestamp();
                 await _output.FlushAsync(cancellationToken).ConfigureAwait(false);
+                AdaptBatchSize(count, _timeProvider.GetElapsedTime(start));
                 Volatile.Write(ref _bytesSent, _bytesSent + count);
                 if (count > _batchSize / 2)
                 {
@@ -66,6 +74,18 @@ internal sealed class FrameEncoder
         {
             release?.Dispose();
             _source.Close();
+        }
+    }
+
+    private void AdaptBatchSize(int count, TimeSpan flush)
+    {
+        if (flush > MaxFlush && count > _batchSize / 2)
+        {
+            _batchSize = Math.Min(_maxBatchSize, Math.Max(_minBatchSize, _batchSize / 2));
+        }
+        else if (flush < MaxFlush / 2)
+        {
+            _batchSize = Math.Min(_maxBatchSize, 2 * _batchSize);
         }
     }
 }

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Threading.Tasks.Dataflow;
 using Pipeline.Cryptography;
 using Pipeline.Transport;
 
@@ -34,6 +35,12 @@ public interface IPeer
 
     /// <summary>Whether both this node and the peer have the channel.</summary>
     bool HasChannel(byte channelId);
+
+    /// <summary>
+    /// What waits to be sent, as a dataflow target that holds back whoever is linked to it. A message that it accepts is its own: the source
+    /// does not dispose of it.
+    /// </summary>
+    ITargetBlock<SerializedMessage> Outgoing { get; }
 
     /// <summary>Queues a message without waiting. The caller still has to dispose of <paramref name="message"/>.</summary>
     SendResult TrySend(SerializedMessage message);

@@ -27,6 +27,9 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
 
     public long MessagesDropped { get; private set; }
 
+    /// <summary>What a message counts, in bytes, where messages wait and where they are served.</summary>
+    public static int CostOf(in Envelope envelope) => EnvelopeCost + envelope.Footprint;
+
     /// <summary>Puts a message into the lane, or does with it what the channel says when the lane is full.</summary>
     public void Write(in Envelope envelope) => owner.Write(this, envelope);
 
@@ -35,7 +38,7 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
     /// <param name="dropped">Messages that are not to be dealt with, for the caller to release without the gate.</param>
     public bool TryAdd(in Envelope envelope, ref List<Envelope>? dropped)
     {
-        int cost = EnvelopeCost + envelope.Footprint;
+        int cost = CostOf(envelope);
         MessagesReceived++;
         BytesReceived += envelope.Data.Length;
         if (!IsFull(cost))

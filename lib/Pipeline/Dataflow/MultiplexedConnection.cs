@@ -17,15 +17,19 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
     private readonly KeepAlive _keepAlive;
     private readonly FrameEncoder _encoder;
     private readonly CancellationTokenSource _stopping = new();
+    private readonly CancellationTokenSource _stopped = new();
     private readonly TaskCompletionSource<DisconnectReason> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    // Completes when nothing more will be sent; the stop may come before it.
+    private readonly TaskCompletionSource _sent = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly long _start;
 
     // Set by Start; the owner and the lane of the channel at each index.
     private FrameDecoder? _decoder;
     private (PeerLanes Owner, Lane Lane)[] _lanes = [];
 
-    // Invariant: each is set once. _reason is the first reason to end; _stopping is cancelled right after it. _reasonAfterFlush becomes it
-    // when everything has been sent.
+    // Invariant: each is set once. _reason is the first reason to end; _stopping, which ends the loops, and _stopped, which is what others
+    // see of it, are cancelled right after it. _reasonAfterFlush becomes it when everything has been sent.
     private DisconnectReason? _reason;
     private DisconnectReason? _reasonAfterFlush;
 
@@ -53,7 +57,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         Allowance = new ReceiveAllowance(options.ReceiveAllowance);
         Outgoing = new PrioritySendBlock(channels, remoteChannels, options.MaxPacketDataSize, options.TimeProvider);
         _encoder = new FrameEncoder(Outgoing, connection.Output, options);
-        Stopped = _stopping.Token;
+        Stopped = _stopped.Token;
     }
 
     public PrioritySendBlock Outgoing { get; }
@@ -94,8 +98,21 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         {
             Outgoing.Abort();
 
-            // Callbacks of the user's may be registered, so not on this thread.
+            // Not on this thread, and not one after the other: callbacks of the user's may block or throw.
             _ = _stopping.CancelAsync();
+            _ = NotifyAsync();
+        }
+
+        async Task NotifyAsync()
+        {
+            try
+            {
+                await _stopped.CancelAsync().ConfigureAwait(false);
+            }
+            catch (AggregateException)
+            {
+                // What a callback of the user's throws is no reason for anything here.
+            }
         }
     }
 
@@ -223,32 +240,41 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
 
     private async Task RunAsync(ChannelDemultiplexer demultiplexer, FrameDecoder decoder)
     {
-        Task receiving = ReceiveAsync(decoder);
-        await Task.WhenAll(receiving, SendAsync(receiving)).ConfigureAwait(false);
+        // Not on the caller's thread: it is in the middle of adding a peer.
+        Task receiving = Task.Run(() => ReceiveAsync(decoder));
+        Task loops = Task.WhenAll(receiving, Task.Run(() => SendAsync(receiving)));
+        await loops.WaitAsync(_stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _keepAlive.Remove(this);
-        demultiplexer.Dispose();
         try
         {
+            // Under the loops, in case that the stream does not heed their token.
             await _connection.DisposeAsync().ConfigureAwait(false);
         }
-        catch (IOException)
+        catch (Exception)
         {
-            // It is closed as well as it can be.
+            // Whatever a stream throws when it is closed: it is closed as well as it can be.
         }
 
+        await loops.ConfigureAwait(false);
+        demultiplexer.Dispose();
         _completion.SetResult(_reason!);
     }
 
-    // The loops never start on the caller's thread: it is in the middle of adding a peer.
     private async Task ReceiveAsync(FrameDecoder decoder)
     {
-        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
         {
-            bool isWhole = await decoder.RunAsync(Stopped).ConfigureAwait(false);
-            Stop(Volatile.Read(ref _reasonAfterFlush) ?? (isWhole
+            bool isWhole = await decoder.RunAsync(_stopping.Token).ConfigureAwait(false);
+            if (Volatile.Read(ref _reasonAfterFlush) is { } reason)
+            {
+                // The remote has sent all it had, perhaps because it stops gracefully as well; what waits here may still reach it.
+                await _sent.Task.WaitAsync(_stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                Stop(reason);
+            }
+
+            Stop(isWhole
                 ? new DisconnectReason(DisconnectKind.RemoteClosed, "The remote closed the connection.")
-                : new DisconnectReason(DisconnectKind.ConnectionLost, "The remote closed the connection in the middle of a packet.")));
+                : new DisconnectReason(DisconnectKind.ConnectionLost, "The remote closed the connection in the middle of a packet."));
         }
         catch (Exception e)
         {
@@ -258,19 +284,29 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
 
     private async Task SendAsync(Task receiving)
     {
-        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
         {
-            await _encoder.RunAsync(Stopped).ConfigureAwait(false);
+            await _encoder.RunAsync(_stopping.Token).ConfigureAwait(false);
 
             // Everything was sent. To close now could make what the remote has not read yet be lost: a socket that is closed with unread
             // data resets the connection. So the remote closes, when it has read to the end, or the graceful stop runs out of time.
             await _connection.CompleteWritesAsync().ConfigureAwait(false);
+            _sent.TrySetResult();
+            if (Outgoing.Completion.Exception?.InnerException is { } fault)
+            {
+                Stop(new DisconnectReason(DisconnectKind.Stopped, $"Its sending side was faulted: {fault.Message}", fault));
+            }
+            else if (Volatile.Read(ref _reasonAfterFlush) is null)
+            {
+                // A block that is linked to the sending side has passed its completion on.
+                _ = StopGracefullyAsync(new DisconnectReason(DisconnectKind.Stopped, "Its sending side was completed."));
+            }
         }
         catch (IOException e)
         {
             // What the remote sent before it closed may not have been read yet. Reading finds the end by itself, unless it has to wait for
             // reactors that are behind.
+            _sent.TrySetResult();
             await receiving.WaitAsync(_options.FlushTimeout, _options.TimeProvider).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             Stop(Explain(e));
         }

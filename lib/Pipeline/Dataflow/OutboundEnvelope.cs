@@ -9,7 +9,7 @@ public class OutboundEnvelope
     /// <summary>Makes an envelope.</summary>
     /// <param name="channel">The channel to send on.</param>
     /// <param name="message">The message; it must not change any more.</param>
-    /// <param name="recipients">The peers to send to; null for all.</param>
+    /// <param name="recipients">The peers to send to, which may be none; null for all.</param>
     public OutboundEnvelope(ChannelDescriptor channel, IMessage message, IEnumerable<IPeer>? recipients = null)
     {
         ArgumentNullException.ThrowIfNull(channel);

@@ -37,6 +37,11 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
 
     public IReadOnlyList<Lane> Lanes => _lanes;
 
+    /// <summary>Whether nothing is handed out any more.</summary>
+    public bool IsClosed => Volatile.Read(ref _isClosed);
+
+    private bool IsHandedOut => !_inbox.HasHandler && _lanes.All(lane => lane.Count == 0);
+
     /// <summary>How much the inbox has served this peer; guarded by the inbox.</summary>
     public long Served { get; set; }
 
@@ -106,6 +111,9 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
                 _now = next.Served;
                 _isRunning = _inbox.HasHandler;
                 envelope = next.Take(out charged);
+
+                // Without a handler nobody says when it is done with a message, so to have handed it out is all there is to wait for.
+                atRest = IsHandedOut ? _atRest : null;
             }
         }
 
@@ -147,7 +155,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
     {
         lock (_gate)
         {
-            if (!_isReady)
+            if (!_isReady || IsHandedOut)
             {
                 return Task.CompletedTask;
             }
@@ -158,10 +166,10 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Drops what is here; no message is handed out from now on. <see cref="WhenAtRestAsync"/> then waits for the one that the handler may
-    /// have at this moment.
+    /// Drops what is here and returns how many messages that were; none is handed out from now on. <see cref="WhenAtRestAsync"/> then waits
+    /// for the one that the handler may have at this moment.
     /// </summary>
-    public void Close()
+    public int Close()
     {
         List<Envelope> dropped = [];
         long charged = 0;
@@ -188,7 +196,8 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         dropped.ForEach(envelope => envelope.Release());
         _lanes.FirstOrDefault()?.ReleaseCharge(charged);
         atRest?.TrySetResult();
-        _inbox.OnClosed();
+        _inbox.OnClosed(this);
+        return dropped.Count;
     }
 
     /// <summary>One turn of the handler.</summary>
@@ -204,7 +213,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
                 return;
             }
 
-            served += envelope.Footprint;
+            served += Lane.CostOf(envelope);
             ValueTask handling = _inbox.HandleAsync(envelope, _cancellationToken);
             if (!handling.IsCompletedSuccessfully)
             {
@@ -232,10 +241,12 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
     private void EndTurn(long served)
     {
         TaskCompletionSource? atRest = null;
+        bool isClosed;
         lock (_gate)
         {
             _isRunning = false;
-            if (_isClosed)
+            isClosed = _isClosed;
+            if (isClosed)
             {
                 _isReady = false;
                 atRest = _atRest;
@@ -243,6 +254,6 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         }
 
         atRest?.TrySetResult();
-        _inbox.OnTurnEnd(this, served, hasMore: true);
+        _inbox.OnTurnEnd(this, served, hasMore: !isClosed);
     }
 }

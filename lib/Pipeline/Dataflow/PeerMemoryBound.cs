@@ -37,6 +37,9 @@ public sealed record PeerMemoryBound
     /// <summary>Messages that wait to be sent.</summary>
     public required long SendQueues { get; init; }
 
+    /// <summary>Messages that wait in outboxes for room in the send queues, one outbox for each channel.</summary>
+    public required long Outboxes { get; init; }
+
     /// <summary>Blocks of frames that are being read, opened, sealed and written.</summary>
     public required long Buffers { get; init; }
 
@@ -44,7 +47,7 @@ public sealed record PeerMemoryBound
     public required long Objects { get; init; }
 
     /// <summary>All of it.</summary>
-    public long Total => Lanes + Allowance + BeingHandled + Partial + SendQueues + Buffers + Objects;
+    public long Total => Lanes + Allowance + BeingHandled + Partial + SendQueues + Outboxes + Buffers + Objects;
 
     /// <summary>Computes the bound for connections with certain settings and channels.</summary>
     public static PeerMemoryBound Compute(ConnectionOptions options, IEnumerable<ChannelDescriptor> channels)
@@ -62,6 +65,8 @@ public sealed record PeerMemoryBound
             Partial = all.Sum(channel => Pooled(channel.MaxMessageSize)) + (largest / 2),
             SendQueues = all.Sum(channel =>
                 (2L * Math.Max(channel.SendQueueBytes, channel.MaxMessageSize)) + (channel.SendQueueCapacity * PerQueuedMessage)),
+            Outboxes = all.Sum(channel =>
+                (2L * Math.Max(ReactorOutbox.MaxBytesPerPeer, channel.MaxMessageSize)) + (ReactorOutbox.MaxSendsPerPeer * PerQueuedMessage)),
             Buffers = (4 * Pooled(FrameWriter.DataPerBlock)) + (packet > 2048 ? 3 * Pooled(FrameWriter.DataPerBlock + packet) : 0),
             Objects = PerConnection + (PerChannel * all.Count),
         };

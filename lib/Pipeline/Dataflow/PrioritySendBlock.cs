@@ -15,6 +15,9 @@ namespace Pipeline.Dataflow;
 /// </remarks>
 public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 {
+    // The longest time that a timer takes.
+    private static readonly TimeSpan MaxTimeout = TimeSpan.FromMilliseconds(uint.MaxValue - 1);
+
     private readonly ChannelTable _channels;
     private readonly SendQueue?[] _queues;
     private readonly int _maxPacketDataSize;
@@ -83,9 +86,9 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     public ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan timeout, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(message);
-        if (timeout < TimeSpan.Zero && timeout != Timeout.InfiniteTimeSpan)
+        if (timeout != Timeout.InfiniteTimeSpan && (timeout < TimeSpan.Zero || timeout > MaxTimeout))
         {
-            throw new ArgumentOutOfRangeException(nameof(timeout), timeout, "A wait has a length of zero or more, or is infinite.");
+            throw new ArgumentOutOfRangeException(nameof(timeout), timeout, $"A wait is infinite or has a length of zero to {MaxTimeout.Days} days.");
         }
 
         cancellationToken.ThrowIfCancellationRequested();
@@ -110,7 +113,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             }
             else
             {
-                queue.Waiters.AddLast(waiter = new SendWaiter(this, queue, message));
+                queue.Waiting.AddLast(waiter = new SendWaiter(this, queue, message));
             }
         }
 
@@ -160,7 +163,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                     return DataflowMessageStatus.Declined;
                 }
 
-                queue.Postpone(new Postponed(messageHeader, source, messageValue.Length));
+                queue.Postpone(new Postponed(this, queue, messageHeader, source, messageValue.Length));
                 return DataflowMessageStatus.Postponed;
             }
 
@@ -176,24 +179,24 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
 
         Wake(wake);
-        return !consumeToAccept || TryConsume(queue, new Postponed(messageHeader, source!, messageValue.Length))
+        return !consumeToAccept || TryConsume(new Postponed(this, queue, messageHeader, source!, messageValue.Length))
             ? DataflowMessageStatus.Accepted
             : DataflowMessageStatus.NotAvailable;
     }
 
     /// <summary>Accepts no more messages; those that are there are sent.</summary>
-    public void Complete() => Finish(abort: false, fault: null);
+    public void Complete() => End(abort: false, fault: null);
 
     /// <inheritdoc />
     /// <remarks>The messages that are there are not sent.</remarks>
     public void Fault(Exception exception)
     {
         ArgumentNullException.ThrowIfNull(exception);
-        Finish(abort: true, exception);
+        End(abort: true, exception);
     }
 
     /// <summary>Accepts no more messages and sends none of those that are there.</summary>
-    internal void Abort() => Finish(abort: true, fault: null);
+    internal void Abort() => End(abort: true, fault: null);
 
     internal void RequestPing() => Request(ref _pingIsDue);
 
@@ -298,8 +301,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     internal void Close()
     {
         List<SerializedMessage> dropped = [];
-        List<SendWaiter> waiters = [];
-        List<Postponed> offers = [];
+        List<Waiter> waiting = [];
         lock (_gate)
         {
             if (_closed)
@@ -310,23 +312,16 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             _closed = _aborted = _completing = true;
             foreach (SendQueue queue in _queues.OfType<SendQueue>())
             {
-                queue.Clear(dropped, waiters, offers);
+                queue.Clear(dropped);
+                queue.DropWaiting(waiting);
             }
 
             _waiting = 0;
         }
 
         dropped.ForEach(message => message.Release());
-        waiters.ForEach(waiter => waiter.Refuse());
-        GiveUp(offers);
-        if (_fault is null)
-        {
-            _completion.TrySetResult();
-        }
-        else
-        {
-            _completion.TrySetException(_fault);
-        }
+        waiting.ForEach(waiter => waiter.Refuse());
+        _ = _fault is null ? _completion.TrySetResult() : _completion.TrySetException(_fault);
     }
 
     private SendQueue? FindQueue(SerializedMessage message, out SendResult refusal)
@@ -459,51 +454,56 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         return size;
     }
 
-    // Makes the room of what was taken available, first to those who wait for it.
+    // Makes the room of what was taken available.
     private void Settle()
     {
-        List<SendWaiter>? admitted = null;
-        List<(SendQueue Queue, Postponed Offer)>? offers = null;
+        Admitted admitted = default;
         lock (_gate)
         {
             foreach (SendQueue? queue in _queues)
             {
-                if (queue is null || queue.FinishedMessages == 0)
+                if (queue is { FinishedMessages: > 0 })
                 {
-                    continue;
+                    _waiting -= queue.FinishedMessages;
+                    queue.Settle();
+                    Admit(queue, ref admitted);
                 }
-
-                _waiting -= queue.FinishedMessages;
-                queue.Settle();
-                while (queue.Waiters.First is { Value: SendWaiter waiter } && queue.CanAdmit(waiter.Message.Length))
-                {
-                    queue.Waiters.RemoveFirst();
-                    queue.Add(waiter.Message);
-                    _waiting++;
-                    (admitted ??= []).Add(waiter);
-                }
-
-                TakePostponed(queue, ref offers);
             }
         }
 
-        admitted?.ForEach(waiter => waiter.TrySetResult(SendResult.Queued));
-        offers?.ForEach(offer => TryConsume(offer.Queue, offer.Offer));
+        Finish(admitted);
     }
 
-    // Called with the gate held.
-    private void TakePostponed(SendQueue queue, ref List<(SendQueue Queue, Postponed Offer)>? offers)
+    // Called with the gate held, whenever there may be room for who waits first; in their order, and nobody overtakes.
+    private void Admit(SendQueue queue, ref Admitted admitted)
     {
-        while (queue.Offers.TryPeek(out Postponed offer) && queue.CanAdmit(offer.Length))
+        while (queue.Waiting.First is { Value: Waiter waiter } && queue.CanAdmit(waiter.Length))
         {
-            queue.Reserve(offer.Length);
-            _consuming++;
-            (offers ??= []).Add((queue, queue.Offers.Dequeue()));
+            queue.Waiting.RemoveFirst();
+            if (waiter is SendWaiter send)
+            {
+                admitted.Wake |= Enqueue(queue, send.Message);
+                (admitted.Sends ??= []).Add(send);
+            }
+            else
+            {
+                queue.Reserve(waiter.Length);
+                _consuming++;
+                (admitted.Offers ??= []).Add((Postponed)waiter);
+            }
         }
     }
 
+    // Called without the gate: whoever is told may do anything.
+    private void Finish(in Admitted admitted)
+    {
+        Wake(admitted.Wake);
+        admitted.Sends?.ForEach(send => send.SetQueued());
+        admitted.Offers?.ForEach(offer => TryConsume(offer));
+    }
+
     // Room for the message has been reserved. The source may do anything when it is asked, so no lock is held.
-    private bool TryConsume(SendQueue queue, Postponed offer)
+    private bool TryConsume(Postponed offer)
     {
         SerializedMessage? message = null;
         try
@@ -513,25 +513,23 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
         finally
         {
-            bool wake = false;
-            List<(SendQueue Queue, Postponed Offer)>? offers = null;
+            Admitted admitted = default;
             lock (_gate)
             {
-                queue.Reserve(-offer.Length);
+                offer.Queue.Unreserve(offer.Length);
                 _consuming--;
                 if (message is not null && !_closed)
                 {
-                    wake = Enqueue(queue, message);
+                    admitted.Wake = Enqueue(offer.Queue, message);
                     message = null;
                 }
 
-                TakePostponed(queue, ref offers);
-                wake |= _completing && TakeTakerToWake();
+                Admit(offer.Queue, ref admitted);
+                admitted.Wake |= _completing && TakeTakerToWake();
             }
 
             message?.Release();
-            Wake(wake);
-            offers?.ForEach(next => TryConsume(next.Queue, next.Offer));
+            Finish(admitted);
         }
     }
 
@@ -544,14 +542,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         using CancellationTokenRegistration cancelled = cancellationToken.UnsafeRegister(
             static (w, token) => ((SendWaiter)w!).GiveUp(token),
             waiter);
-        return await waiter.Task.ConfigureAwait(false);
+        return await waiter.Result.ConfigureAwait(false);
     }
 
-    private void Finish(bool abort, Exception? fault)
+    private void End(bool abort, Exception? fault)
     {
         bool wake;
-        List<SendWaiter> waiters = [];
-        List<Postponed> offers = [];
+        List<Waiter> waiting = [];
         lock (_gate)
         {
             // What ends the block first is what its completion shows.
@@ -560,34 +557,23 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             _aborted |= abort;
             foreach (SendQueue queue in _queues.OfType<SendQueue>())
             {
-                queue.DropWaiters(waiters, offers);
+                queue.DropWaiting(waiting);
             }
 
             wake = TakeTakerToWake();
         }
 
-        waiters.ForEach(waiter => waiter.Refuse());
-        GiveUp(offers);
+        waiting.ForEach(waiter => waiter.Refuse());
         Wake(wake);
     }
 
-    // A source that takes a reservation back offers the message again, to other targets when this one declines. Not on the caller's thread,
-    // which may hold locks: a peer can be stopped from anywhere.
-    private void GiveUp(List<Postponed> offers)
+    /// <summary>Those who got room, to be told without the gate.</summary>
+    private struct Admitted
     {
-        if (offers.Count > 0)
-        {
-            _ = Task.Run(() => offers.ForEach(offer =>
-            {
-                if (offer.Source.ReserveMessage(offer.Header, this))
-                {
-                    offer.Source.ReleaseReservation(offer.Header, this);
-                }
-            }));
-        }
+        public List<SendWaiter>? Sends;
+        public List<Postponed>? Offers;
+        public bool Wake;
     }
-
-    private readonly record struct Postponed(DataflowMessageHeader Header, ISourceBlock<SerializedMessage> Source, int Length);
 
     private sealed class SendQueue(ChannelDescriptor channel)
     {
@@ -602,9 +588,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         private int _reservedMessages;
         private long _reservedBytes;
 
-        public LinkedList<SendWaiter> Waiters { get; } = [];
-
-        public Queue<Postponed> Offers { get; private set; } = [];
+        public LinkedList<Waiter> Waiting { get; } = [];
 
         public long MessagesSent { get; private set; }
 
@@ -629,7 +613,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         private long _finishedBytes;
 
         // Nobody overtakes those who wait.
-        public bool HasRoomFor(SerializedMessage message) => Waiters.Count == 0 && Offers.Count == 0 && CanAdmit(message.Length);
+        public bool HasRoomFor(SerializedMessage message) => Waiting.Count == 0 && CanAdmit(message.Length);
 
         public bool CanAdmit(int length)
         {
@@ -637,11 +621,16 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             return messages < Channel.SendQueueCapacity && (messages == 0 || Bytes + _reservedBytes + length <= Channel.SendQueueBytes);
         }
 
-        /// <summary>Keeps room for a message of a length; gives it up again when the length is negated.</summary>
         public void Reserve(int length)
         {
-            _reservedMessages += length < 0 ? -1 : 1;
+            _reservedMessages++;
             _reservedBytes += length;
+        }
+
+        public void Unreserve(int length)
+        {
+            _reservedMessages--;
+            _reservedBytes -= length;
         }
 
         public void Add(SerializedMessage message)
@@ -655,12 +644,12 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         // A source has at most one message on offer; a newer one takes the place of the former.
         public void Postpone(Postponed offer)
         {
-            if (Offers.Any(other => ReferenceEquals(other.Source, offer.Source)))
+            if (Waiting.FirstOrDefault(other => other is Postponed former && ReferenceEquals(former.Source, offer.Source)) is { } former)
             {
-                Offers = new Queue<Postponed>(Offers.Where(other => !ReferenceEquals(other.Source, offer.Source)));
+                Waiting.Remove(former);
             }
 
-            Offers.Enqueue(offer);
+            Waiting.AddLast(offer);
         }
 
         public void Swap()
@@ -686,7 +675,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             _finishedBytes = 0;
         }
 
-        public void Clear(List<SerializedMessage> dropped, List<SendWaiter> waiters, List<Postponed> offers)
+        public void Clear(List<SerializedMessage> dropped)
         {
             dropped.AddRange(Outgoing);
             dropped.AddRange(_incoming);
@@ -695,41 +684,84 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             IncomingCount = 0;
             Messages = 0;
             Bytes = 0;
-            DropWaiters(waiters, offers);
         }
 
-        public void DropWaiters(List<SendWaiter> waiters, List<Postponed> offers)
+        public void DropWaiting(List<Waiter> waiting)
         {
-            waiters.AddRange(Waiters);
-            Waiters.Clear();
-            offers.AddRange(Offers);
-            Offers.Clear();
+            waiting.AddRange(Waiting);
+            Waiting.Clear();
         }
     }
 
-    private sealed class SendWaiter(PrioritySendBlock block, SendQueue queue, SerializedMessage message)
-        : TaskCompletionSource<SendResult>(TaskCreationOptions.RunContinuationsAsynchronously)
+    /// <summary>Who waits for room in a queue.</summary>
+    private abstract class Waiter(PrioritySendBlock block, SendQueue queue, int length)
     {
+        public SendQueue Queue => queue;
+
+        public int Length => length;
+
+        protected PrioritySendBlock Block => block;
+
+        /// <summary>Tells who waits that there will be no room. Called without the gate.</summary>
+        public abstract void Refuse();
+    }
+
+    private sealed class SendWaiter(PrioritySendBlock block, SendQueue queue, SerializedMessage message) : Waiter(block, queue, message.Length)
+    {
+        private readonly TaskCompletionSource<SendResult> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
         public SerializedMessage Message => message;
+
+        public Task<SendResult> Result => _result.Task;
+
+        public void SetQueued() => _result.TrySetResult(SendResult.Queued);
 
         public void GiveUp(CancellationToken cancelled)
         {
-            lock (block._gate)
+            Admitted admitted = default;
+            lock (Block._gate)
             {
-                if (!queue.Waiters.Remove(this))
+                if (!Queue.Waiting.Remove(this))
                 {
                     return;
                 }
+
+                // It may have been too large for the room there is, and the next one is not.
+                Block.Admit(Queue, ref admitted);
             }
 
             message.Release();
-            _ = cancelled.IsCancellationRequested ? TrySetCanceled(cancelled) : TrySetResult(SendResult.QueueFull);
+            _ = cancelled.IsCancellationRequested ? _result.TrySetCanceled(cancelled) : _result.TrySetResult(SendResult.QueueFull);
+            Block.Finish(admitted);
         }
 
-        public void Refuse()
+        public override void Refuse()
         {
             message.Release();
-            TrySetResult(SendResult.PeerStopped);
+            _result.TrySetResult(SendResult.PeerStopped);
         }
+    }
+
+    private sealed class Postponed(
+        PrioritySendBlock block,
+        SendQueue queue,
+        DataflowMessageHeader header,
+        ISourceBlock<SerializedMessage> source,
+        int length)
+        : Waiter(block, queue, length)
+    {
+        public DataflowMessageHeader Header => header;
+
+        public ISourceBlock<SerializedMessage> Source => source;
+
+        // A source that takes a reservation back offers the message again, to other targets when this one declines. Not on the caller's
+        // thread, which may hold locks: a peer can be stopped from anywhere.
+        public override void Refuse() => Task.Run(() =>
+        {
+            if (source.ReserveMessage(header, Block))
+            {
+                source.ReleaseReservation(header, Block);
+            }
+        });
     }
 }

@@ -136,7 +136,7 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
                 if (next.TryTake(out envelope))
                 {
                     _now = served;
-                    next.Served = served + envelope.Data.Length + 1;
+                    next.Served = served + Lane.CostOf(envelope);
                     _ready.Enqueue(next, next.Served);
                     return true;
                 }
@@ -160,7 +160,7 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
         bool isLate;
         lock (_gate)
         {
-            isLate = _isCompleted;
+            isLate = _isCompleted || lanes.IsClosed;
             lanes.Served = Math.Max(lanes.Served, _now);
             hasTurn = !isLate && _handler is not null && _running < MaxConcurrency;
             if (hasTurn)
@@ -230,8 +230,16 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
 
     internal ValueTask HandleAsync(in Envelope envelope, CancellationToken cancellationToken) => _handler!(envelope, cancellationToken);
 
-    /// <summary>The lanes of a peer have been closed, which may have been what completion waited for.</summary>
-    internal void OnClosed() => CompleteIfDone();
+    /// <summary>The lanes of a peer have been closed: they are not kept here, and may have been what completion waited for.</summary>
+    internal void OnClosed(PeerLanes lanes)
+    {
+        lock (_gate)
+        {
+            _ready.Remove(lanes, out _, out _);
+        }
+
+        CompleteIfDone();
+    }
 
     /// <summary>The source has done what there was to do: a head that it has no taker for is there for who reads.</summary>
     internal void OnSourceIdle()

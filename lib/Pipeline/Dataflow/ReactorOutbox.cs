@@ -4,24 +4,32 @@ namespace Pipeline.Dataflow;
 
 /// <summary>
 /// Where a reactor puts the messages that it sends: to one peer, some, or all. Each is serialised once. A peer without room is waited for,
-/// up to the node's send timeout, while the messages for others go on; when too many wait, the outbox accepts no more and so holds back
-/// the blocks before it.
+/// up to the node's send timeout, while the messages for others go on; a peer for which too many wait misses further ones, so that it
+/// cannot hold up the others.
 /// </summary>
+/// <remarks>To be held back by one peer instead, link to <see cref="IPeer.Outgoing"/>, or send with <see cref="IPeer.SendAsync"/>.</remarks>
 public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
 {
-    // Messages that wait in the outbox, and sends to single peers that wait for room.
+    /// <summary>The most bytes of messages that wait here for one peer, unless a single one is larger.</summary>
+    public const int MaxBytesPerPeer = 1 << 20;
+
+    /// <summary>The most messages that wait here for one peer.</summary>
+    public const int MaxSendsPerPeer = 64;
+
+    // Messages that wait to be sent, and the most that wait for peers: more than the peers of a node bring about.
     private const int Capacity = 128;
-    private const int MaxSendsInFlight = 1024;
+    private const int MaxSendsInFlight = 64 * 1024;
 
     private readonly Func<IReadOnlyCollection<IPeer>> _peers;
     private readonly int _maxSendsInFlight;
     private readonly ActionBlock<OutboundEnvelope> _block;
     private long _undelivered;
 
-    // Guarded by _gate. Invariant: _inFlight sends wait for room at their peers. _fewer is armed while _waitingFor is set, by the block's
-    // one worker or, when that is done, by the completion.
+    // Guarded by _gate. Invariant: _inFlight sends wait for room at their peers, as many as _waiting counts for the peers that have any. _fewer
+    // is armed while _waitingFor is set, by the block's one worker or, when that is done, by the completion.
     private readonly Lock _gate = new();
     private readonly SingleWaiterSignal _fewer = new();
+    private readonly Dictionary<IPeer, (int Sends, long Bytes)> _waiting = [];
     private int _inFlight;
     private int? _waitingFor;
 
@@ -36,7 +44,9 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
     /// <summary>Completes, after <see cref="Complete"/>, when every message is in the queues of its peers or could not be put there.</summary>
     public Task Completion { get; }
 
-    /// <summary>Deliveries that failed because a peer had no room in time, stopped, or the message was too large for its channel.</summary>
+    /// <summary>
+    /// Deliveries that failed: the peer had no room in time, too many waited for it, it stopped, or the message was too large for its channel.
+    /// </summary>
     public long Undelivered => Volatile.Read(ref _undelivered);
 
     /// <inheritdoc />
@@ -57,13 +67,36 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
     /// <inheritdoc />
     public void Fault(Exception exception) => ((IDataflowBlock)_block).Fault(exception);
 
+    /// <summary>Is told of messages that could not be serialised, and of peers that threw; such a message is not sent.</summary>
+    internal Action<Exception>? OnError { get; set; }
+
     private async Task SendAsync(OutboundEnvelope envelope)
+    {
+        try
+        {
+            await SendToAllAsync(envelope).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            // One message that cannot be sent must not be the end of all others.
+            Interlocked.Increment(ref _undelivered);
+            OnError?.Invoke(e);
+        }
+    }
+
+    private async Task SendToAllAsync(OutboundEnvelope envelope)
     {
         using SerializedMessage message = SerializedMessage.Create(envelope.Channel, envelope.Message);
         foreach (IPeer peer in envelope.Recipients is { } recipients ? (IEnumerable<IPeer>)recipients : _peers())
         {
             if (ReferenceEquals(peer, envelope.Except) || !peer.HasChannel(envelope.Channel.Id))
             {
+                continue;
+            }
+
+            if (IsTooFarBehind(peer, message.Length))
+            {
+                Count(SendResult.QueueFull);
                 continue;
             }
 
@@ -76,12 +109,27 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
             }
 
             await WaitForInFlightAsync(_maxSendsInFlight - 1).ConfigureAwait(false);
-            lock (_gate)
-            {
-                _inFlight++;
-            }
+            Begin(peer, message.Length);
+            _ = FinishAsync(peer, message.Length, sending);
+        }
+    }
 
-            _ = FinishAsync(sending);
+    private bool IsTooFarBehind(IPeer peer, int length)
+    {
+        lock (_gate)
+        {
+            return _waiting.TryGetValue(peer, out (int Sends, long Bytes) waiting)
+                && (waiting.Sends >= MaxSendsPerPeer || waiting.Bytes + length > MaxBytesPerPeer);
+        }
+    }
+
+    private void Begin(IPeer peer, int length)
+    {
+        lock (_gate)
+        {
+            _inFlight++;
+            (int sends, long bytes) = _waiting.GetValueOrDefault(peer);
+            _waiting[peer] = (sends + 1, bytes + length);
         }
     }
 
@@ -99,11 +147,16 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
         }
     }
 
-    private async Task FinishAsync(ValueTask<SendResult> sending)
+    private async Task FinishAsync(IPeer peer, int length, ValueTask<SendResult> sending)
     {
         try
         {
             Count(await sending.ConfigureAwait(false));
+        }
+        catch (Exception e)
+        {
+            Interlocked.Increment(ref _undelivered);
+            OnError?.Invoke(e);
         }
         finally
         {
@@ -111,6 +164,8 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
             lock (_gate)
             {
                 _inFlight--;
+                (int sends, long bytes) = _waiting[peer];
+                _ = sends == 1 ? _waiting.Remove(peer) : (_waiting[peer] = (sends - 1, bytes - length)).Sends > 0;
                 wake = _inFlight <= _waitingFor;
                 _waitingFor = wake ? null : _waitingFor;
             }

@@ -76,13 +76,31 @@ public sealed class SerializedMessage : IDisposable
         }
     }
 
+    /// <summary>
+    /// The same message with one more holder, for a block that hands it to several targets: the cloning function of a
+    /// <c>BroadcastBlock</c>. Each target that accepts it is done with it by itself.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">Everybody is done with the message.</exception>
+    public SerializedMessage Share()
+    {
+        AddReference();
+        return this;
+    }
+
     /// <summary>Whoever holds the message may let one more hold it.</summary>
     internal void AddReference()
     {
-        if (Interlocked.Increment(ref _references) <= 1)
+        int references = Volatile.Read(ref _references);
+        while (true)
         {
-            Interlocked.Decrement(ref _references);
-            throw new ObjectDisposedException(nameof(SerializedMessage), "The message was disposed of before it was sent.");
+            ObjectDisposedException.ThrowIf(references <= 0, this);
+            int was = Interlocked.CompareExchange(ref _references, references + 1, references);
+            if (was == references)
+            {
+                return;
+            }
+
+            references = was;
         }
     }
 

@@ -6,10 +6,7 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class TokenBucket
 {
-    /// <summary>
-    /// How much may be saved up, as a time. A timer that is late by less costs nothing of the rate; with one batch of the same size after it,
-    /// a burst is at most 100 ms.
-    /// </summary>
+    /// <summary>How much may be saved up, as a time. A timer that is late by less costs nothing of the rate.</summary>
     public static readonly TimeSpan Burst = TimeSpan.FromMilliseconds(50);
 
     private readonly TimeProvider _timeProvider;
@@ -24,11 +21,10 @@ internal sealed class TokenBucket
         _rate = rate;
         _timeProvider = timeProvider;
         _at = timeProvider.GetTimestamp();
-        BatchSize = (int)Math.Min(rate * Burst.TotalSeconds, int.MaxValue);
     }
 
-    /// <summary>The most bytes to use at once.</summary>
-    public int BatchSize { get; }
+    /// <summary>The bytes that may be used in a time.</summary>
+    public int BytesIn(TimeSpan time) => (int)Math.Clamp(_rate * time.TotalSeconds, 1, int.MaxValue);
 
     /// <summary>A bucket for a number of bytes a second; null when there is no limit.</summary>
     public static TokenBucket? Create(long? rate, TimeProvider timeProvider) => rate is { } limit ? new TokenBucket(limit, timeProvider) : null;

@@ -14,9 +14,9 @@ internal static partial class SwitchLog
     public static partial void PeerAdded(ILogger logger, NodeId id, IPEndPoint endPoint, bool isOutbound);
 
     [LoggerMessage(3, LogLevel.Information, "Peer {Id} at {EndPoint} was removed. {Reason}")]
-    public static partial void PeerRemoved(ILogger logger, NodeId id, IPEndPoint endPoint, string reason);
+    public static partial void PeerRemoved(ILogger logger, NodeId id, IPEndPoint endPoint, string reason, Exception? exception);
 
-    [LoggerMessage(4, LogLevel.Information, "A connection from {EndPoint} did not become a peer. {Reason}")]
+    [LoggerMessage(4, LogLevel.Debug, "A connection from {EndPoint} did not become a peer. {Reason}")]
     public static partial void InboundRefused(ILogger logger, IPEndPoint endPoint, string reason);
 
     [LoggerMessage(5, LogLevel.Warning, "No connection can be accepted at the moment. {Reason}")]
@@ -30,4 +30,7 @@ internal static partial class SwitchLog
 
     [LoggerMessage(8, LogLevel.Error, "Reactor {Reactor} has not returned from {Callback}, although the switch stops; going on without it.")]
     public static partial void ReactorStuck(ILogger logger, string reactor, string callback);
+
+    [LoggerMessage(9, LogLevel.Warning, "{Count} messages of peer {Id}, which has left, were dropped: the reactors did not get to them in time.")]
+    public static partial void MessagesLeft(ILogger logger, int count, NodeId id);
 }

@@ -7,7 +7,14 @@ namespace Pipeline.Reactors;
 /// <typeparam name="TMessage">The type of the channel's messages.</typeparam>
 /// <param name="channel">The channel to send on.</param>
 /// <param name="message">The message; it must not change any more.</param>
-/// <param name="recipients">The peers to send to; none for all.</param>
-public sealed class OutboundEnvelope<TMessage>(ChannelDescriptor<TMessage> channel, TMessage message, params IPeer[] recipients)
-    : OutboundEnvelope(channel, message, recipients is { Length: > 0 } ? recipients : null)
-    where TMessage : class, IMessage<TMessage>;
+/// <param name="recipients">The peers to send to, which may be none; null for all.</param>
+public sealed class OutboundEnvelope<TMessage>(ChannelDescriptor<TMessage> channel, TMessage message, IEnumerable<IPeer>? recipients = null)
+    : OutboundEnvelope(channel, message, recipients)
+    where TMessage : class, IMessage<TMessage>
+{
+    /// <summary>Makes an envelope for one peer.</summary>
+    public OutboundEnvelope(ChannelDescriptor<TMessage> channel, TMessage message, IPeer recipient)
+        : this(channel, message, [recipient])
+    {
+    }
+}

@@ -13,7 +13,8 @@ namespace Pipeline.Reactors;
 /// times, with <see cref="AddPeerAsync"/> once somewhere among them unless the peer left before, then <see cref="RemovePeerAsync"/>, after
 /// which nothing comes from that peer. For one peer <see cref="ReceiveAsync"/> runs for one message at a time; everything runs at once
 /// for different peers.</para>
-/// <para>A callback that throws stops the peer it was about, never the switch.</para>
+/// <para>A callback that throws stops the peer it was about, never the switch. One that blocks its thread, instead of awaiting, takes a
+/// thread of the pool from everybody for as long.</para>
 /// <para>Source: <c>docs/protocol.md</c>, the grammar of reactor calls.</para>
 /// </remarks>
 public abstract class Reactor
@@ -59,10 +60,18 @@ public abstract class Reactor
 
     internal ReactorInbox Inbox { get; }
 
-    internal void SetSwitch(ISwitch value)
+    /// <param name="value">The switch.</param>
+    /// <param name="onError">Is told of errors that concern no single peer: in the blocks that a reactor is made of, and in its outbox.</param>
+    internal void SetSwitch(ISwitch value, Action<Reactor, string, Exception> onError)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxConcurrency, 1, nameof(MaxConcurrency));
         Inbox.MaxConcurrency = MaxConcurrency;
+        Outbox.OnError = e => onError(this, nameof(Outbox), e);
+        _ = Inbox.Completion.ContinueWith(
+            inbox => onError(this, nameof(Inbox), inbox.Exception!.InnerException!),
+            CancellationToken.None,
+            TaskContinuationOptions.OnlyOnFaulted,
+            TaskScheduler.Default);
         if (Interlocked.CompareExchange(ref _switch, value, null) is not null)
         {
             throw new InvalidOperationException($"Reactor '{Name}' has been added to a switch already.");

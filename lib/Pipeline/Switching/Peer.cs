@@ -1,4 +1,5 @@
 using System.Net;
+using System.Threading.Tasks.Dataflow;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Transport;
@@ -41,8 +42,8 @@ public sealed class Peer : IPeer
     /// <inheritdoc />
     public Task<DisconnectReason> Completion => _connection.Completion;
 
-    /// <summary>What waits to be sent, as a dataflow target for messages that are serialised already.</summary>
-    public PrioritySendBlock Outgoing => _connection.Outgoing;
+    /// <inheritdoc />
+    public ITargetBlock<SerializedMessage> Outgoing => _connection.Outgoing;
 
     /// <inheritdoc />
     public bool HasChannel(byte channelId) => _connection.Outgoing.HasChannel(channelId);

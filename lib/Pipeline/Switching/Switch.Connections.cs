@@ -67,8 +67,10 @@ public sealed partial class Switch
 
             await RunPeerAsync(connection, transport.RemoteEndPoint, place, dialledAddress: null, CancellationToken.None).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is HandshakeException or OperationCanceledException)
+        catch (Exception e)
         {
+            // Nobody is there to catch it, and a remote must not be able to do more than to be refused.
+            await transport.DisposeAsync().ConfigureAwait(false);
             SwitchLog.InboundRefused(_logger, transport.RemoteEndPoint, e.Message);
         }
     }
@@ -133,7 +135,7 @@ public sealed partial class Switch
         Peer peer = new(_options.Connection, multiplexed, connection.RemoteInfo, remoteEndPoint, dialledAddress);
         _peers.Settle(place, peer);
         TaskCompletionSource added = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        if (!_tasks.TryRun(() => LiveAsync(peer, multiplexed, place, added)))
+        if (!_tasks.TryRun(() => LiveToTheEndAsync(peer, multiplexed, connection, place, added)))
         {
             await connection.DisposeAsync().ConfigureAwait(false);
             _peers.Leave(place);
@@ -149,6 +151,30 @@ public sealed partial class Switch
         {
             peer.Stop(new DisconnectReason(DisconnectKind.Stopped, "The dial was cancelled before all reactors knew the peer."));
             throw;
+        }
+    }
+
+    // Whatever goes wrong, a logger that throws for instance: the socket is closed, the place given back, and nobody waits for ever.
+    private async Task LiveToTheEndAsync(
+        Peer peer,
+        MultiplexedConnection multiplexed,
+        AuthenticatedConnection connection,
+        PeerSet.Place place,
+        TaskCompletionSource added)
+    {
+        try
+        {
+            await LiveAsync(peer, multiplexed, place, added).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            peer.Stop(new DisconnectReason(DisconnectKind.Stopped, $"This node failed to deal with the peer: {e.Message}", e));
+        }
+        finally
+        {
+            await connection.DisposeAsync().ConfigureAwait(false);
+            _peers.Leave(place);
+            added.TrySetResult();
         }
     }
 
@@ -192,25 +218,31 @@ public sealed partial class Switch
 
         added.SetResult();
         DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
-        await EndReceivingAsync(reason, lanes, receiving).ConfigureAwait(false);
+        await EndReceivingAsync(peer, reason, lanes, receiving).ConfigureAwait(false);
 
         // At once, so that a reactor that takes its time does not keep the others from hearing of it.
         await Task.WhenAll(initialised.Select(reactor =>
             CallAsync(reactor, nameof(Reactor.RemovePeerAsync), peer, () => reactor.RemovePeerAsync(peer, reason)))).ConfigureAwait(false);
         _peers.Leave(place);
-        SwitchLog.PeerRemoved(_logger, peer.Id, peer.RemoteEndPoint, reason.ToString());
+        SwitchLog.PeerRemoved(_logger, peer.Id, peer.RemoteEndPoint, reason.ToString(), reason.Exception);
     }
 
     // What a peer sent before it left is dealt with; when this node stopped it, what it sent does not count any more.
-    private async Task EndReceivingAsync(DisconnectReason reason, List<PeerLanes> lanes, CancellationTokenSource receiving)
+    private async Task EndReceivingAsync(Peer peer, DisconnectReason reason, List<PeerLanes> lanes, CancellationTokenSource receiving)
     {
-        if (reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost)
+        bool counts = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost;
+        if (counts)
         {
             await WaitForRestAsync(lanes, _stopping.Token).ConfigureAwait(false);
         }
 
         await receiving.CancelAsync().ConfigureAwait(false);
-        lanes.ForEach(lane => lane.Close());
+        int dropped = lanes.Sum(lane => lane.Close());
+        if (counts && dropped > 0)
+        {
+            SwitchLog.MessagesLeft(_logger, dropped, peer.Id);
+        }
+
         await WaitForRestAsync(lanes, CancellationToken.None).ConfigureAwait(false);
     }
 
@@ -259,8 +291,15 @@ public sealed partial class Switch
             await running.WaitAsync(_options.ReactorGracePeriod, _options.TimeProvider, CancellationToken.None).ConfigureAwait(false);
             return true;
         }
-        catch (TimeoutException) when (!running.IsCompleted)
+        catch (TimeoutException)
         {
+            if (running.IsCompleted)
+            {
+                // At the last moment, or it was the callback that timed out.
+                await running.ConfigureAwait(false);
+                return true;
+            }
+
             return false;
         }
     }

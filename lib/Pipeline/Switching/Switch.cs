@@ -82,7 +82,7 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             }
 
             EnsureFits(reactor);
-            reactor.SetSwitch(this);
+            reactor.SetSwitch(this, (failed, where, e) => SwitchLog.ReactorFailed(_logger, failed.Name, where, e));
             _reactors.Add(reactor);
         }
     }
@@ -289,7 +289,9 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             Channels = [.. _channels!.Select(channel => channel.Id)],
             Moniker = _options.Moniker,
         };
-        return info.FindFault() is { } fault ? throw new ArgumentException($"The switch's options make no valid NodeInfo: {fault}.") : info;
+        int size = info.ToProto().CalculateSize();
+        string? fault = info.FindFault() ?? (size > NodeInfo.MaxSize ? $"it has {size} bytes, and others read {NodeInfo.MaxSize}" : null);
+        return fault is null ? info : throw new ArgumentException($"The switch's options make no valid NodeInfo: {fault}.");
     }
 
     private async Task StopOnceAsync()
@@ -312,7 +314,16 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
         {
             await StopReactorsAsync(_reactors).ConfigureAwait(false);
         }
+        else
+        {
+            // What is linked to them should end all the same.
+            _reactors.ForEach(reactor => reactor.Inbox.Complete());
+            _reactors.ForEach(reactor => reactor.Outbox.Complete());
+        }
 
+        await Task.WhenAll(_reactors.Select(reactor => reactor.Outbox.Completion))
+            .WaitAsync(_options.ReactorGracePeriod, _options.TimeProvider)
+            .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _keepAlive.Dispose();
     }
 

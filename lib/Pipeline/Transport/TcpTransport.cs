@@ -154,10 +154,32 @@ public sealed class TcpTransport : ITransport
 
         public async ValueTask<TransportConnection> AcceptAsync(CancellationToken cancellationToken = default)
         {
-            Socket accepted;
+            while (true)
+            {
+                Socket accepted = await AcceptSocketAsync(cancellationToken).ConfigureAwait(false);
+                try
+                {
+                    return transport.Wrap(accepted);
+                }
+                catch (SocketException)
+                {
+                    // The remote hung up before we looked; the next one may not have.
+                    accepted.Dispose();
+                }
+            }
+        }
+
+        public ValueTask DisposeAsync()
+        {
+            socket.Dispose();
+            return ValueTask.CompletedTask;
+        }
+
+        private async ValueTask<Socket> AcceptSocketAsync(CancellationToken cancellationToken)
+        {
             try
             {
-                accepted = await socket.AcceptAsync(cancellationToken).ConfigureAwait(false);
+                return await socket.AcceptAsync(cancellationToken).ConfigureAwait(false);
             }
             catch (Exception e) when (e is ObjectDisposedException or SocketException { SocketErrorCode: SocketError.OperationAborted or SocketError.Interrupted })
             {
@@ -167,23 +189,6 @@ public sealed class TcpTransport : ITransport
             {
                 throw new IOException($"A connection could not be accepted: {e.Message}.", e);
             }
-
-            try
-            {
-                return transport.Wrap(accepted);
-            }
-            catch (SocketException e)
-            {
-                // The remote hung up before we looked.
-                accepted.Dispose();
-                throw new IOException($"A connection was gone before it was accepted: {e.Message}.", e);
-            }
-        }
-
-        public ValueTask DisposeAsync()
-        {
-            socket.Dispose();
-            return ValueTask.CompletedTask;
         }
     }
 }

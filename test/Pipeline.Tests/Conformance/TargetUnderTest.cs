@@ -136,6 +136,8 @@ public sealed class ReactorOutboxTarget : TargetUnderTest<OutboundEnvelope>
 
         public Task<DisconnectReason> Completion => throw new NotSupportedException();
 
+        public ITargetBlock<SerializedMessage> Outgoing => throw new NotSupportedException();
+
         public bool HasChannel(byte channelId) => true;
 
         public SendResult TrySend(SerializedMessage message) => throw new NotSupportedException();

@@ -50,7 +50,7 @@ public sealed class ConcurrencyLimitTests
     }
 
     [Test, CancelAfter(60_000)]
-    public async Task With_a_limit_of_one_a_sparse_peer_waits_for_one_message_of_each_busy_one(CancellationToken cancellationToken)
+    public async Task With_a_limit_of_one_a_sparse_peer_waits_for_one_message_of_each_busy_one([Values(0, 1000)] int size, CancellationToken cancellationToken)
     {
         SemaphoreSlim step = new(0);
         List<IPeer> order = [];
@@ -69,7 +69,7 @@ public sealed class ConcurrencyLimitTests
             PeerLanes lanes = inbox.Open(new ReceiveAllowance(long.MaxValue), CancellationToken.None);
             for (int i = 0; i < 100; i++)
             {
-                lanes.Lanes[0].Write(new Envelope(peer, Channel, new byte[1000]));
+                lanes.Lanes[0].Write(new Envelope(peer, Channel, new byte[size]));
             }
         }
 

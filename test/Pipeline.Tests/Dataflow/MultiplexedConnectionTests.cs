@@ -92,6 +92,52 @@ public sealed class MultiplexedConnectionTests
         Assert.That(ends.B.Received(Slow), Is.EqualTo(300));
     }
 
+    [Test, CancelAfter(30_000), Repeat(20)]
+    public async Task When_both_ends_stop_gracefully_both_get_everything(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        ends.A.Send(Slow, 10_000, count: 100);
+        ends.B.Send(Slow, 10_000, count: 300);
+        DisconnectReason done = new(DisconnectKind.Stopped, "done");
+        await Task.WhenAll(ends.A.Connection.StopGracefullyAsync(done), ends.B.Connection.StopGracefullyAsync(done)).WaitAsync(Limit, cancellationToken);
+        Assert.That((await ends.A.Connection.Completion).Kind, Is.EqualTo(DisconnectKind.Stopped));
+        Assert.That((ends.A.Received(Slow), ends.B.Received(Slow)), Is.EqualTo((300, 100)));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_sending_side_that_is_completed_from_outside_ends_the_connection_gracefully(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        ends.A.Send(Slow, 10_000, count: 100);
+        ends.A.Connection.Outgoing.Complete();
+        DisconnectReason reason = await ends.A.Connection.Completion.WaitAsync(Limit, cancellationToken);
+        Assert.That(reason.Message, Does.Contain("sending side was completed"));
+        Assert.That(ends.B.Received(Slow), Is.EqualTo(100));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_sending_side_that_is_faulted_ends_the_connection_with_the_fault(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        ends.A.Connection.Outgoing.Fault(new InvalidOperationException("the block before it broke"));
+        DisconnectReason reason = await ends.A.Connection.Completion.WaitAsync(Limit, cancellationToken);
+        Assert.That(reason.Message, Does.Contain("the block before it broke"));
+        Assert.That(reason.Exception, Is.InstanceOf<InvalidOperationException>());
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Callbacks_on_the_stop_that_block_or_throw_keep_nothing_open(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        using ManualResetEventSlim forever = new();
+        ends.A.Connection.Stopped.Register(() => forever.Wait(CancellationToken.None));
+        ends.A.Connection.Stopped.Register(() => throw new InvalidOperationException());
+        ends.A.Connection.Stop(new DisconnectReason(DisconnectKind.Misbehaved, "enough"));
+        await ends.A.Connection.Completion.WaitAsync(Limit, cancellationToken);
+        await ends.B.Connection.Completion.WaitAsync(Limit, cancellationToken);
+        forever.Set();
+    }
+
     [Test, CancelAfter(30_000)]
     public async Task The_first_reason_counts()
     {

@@ -310,6 +310,61 @@ public sealed class PrioritySendBlockTests
             Is.EqualTo(DataflowMessageStatus.DecliningPermanently));
     }
 
+    [Test]
+    public void An_empty_message_that_was_postponed_leaves_no_room_reserved()
+    {
+        ChannelDescriptor channel = Channel(1, capacity: 1);
+        PrioritySendBlock block = Block(channel);
+        Send(block, channel, [1]);
+        BufferBlock<SerializedMessage> source = new();
+        source.LinkTo(block);
+        source.Post(SerializedMessage.Create(channel, []));
+        Assert.That(() => TakeMessages(block).Count + source.Count, Is.Zero.After(5000, 1), "both have been taken");
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.That(Send(block, channel, [1]), Is.EqualTo(SendResult.Queued));
+            Assert.That(TakeMessages(block), Has.Count.EqualTo(1));
+        }
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Room_that_a_source_did_not_use_goes_to_who_waits()
+    {
+        ChannelDescriptor channel = Channel(1, capacity: 1);
+        PrioritySendBlock block = Block(channel);
+        Task<SendResult>? waiting = null;
+        BareSource source = new(() => waiting = SendAsync(block, channel, [2]));
+        Assert.That(
+            block.OfferMessage(new DataflowMessageHeader(1), SerializedMessage.Create(channel, [1]), source, consumeToAccept: true),
+            Is.EqualTo(DataflowMessageStatus.NotAvailable));
+        Assert.That(await waiting!.WaitAsync(Limit), Is.EqualTo(SendResult.Queued));
+        Assert.That(TakeMessages(block).Single().Data[0], Is.EqualTo(2));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task When_a_large_message_gives_up_the_small_ones_behind_it_go()
+    {
+        FakeTimeProvider time = new();
+        ChannelDescriptor channel = new(1, "c") { SendQueueCapacity = 10, SendQueueBytes = 1000 };
+        PrioritySendBlock block = new(new ChannelTable([channel]), [1], 1024, time);
+        Send(block, channel, Bytes(500));
+        Task<SendResult> large = SendAsync(block, channel, Bytes(900), TimeSpan.FromSeconds(1));
+        Task<SendResult> small = SendAsync(block, channel, Bytes(100));
+        Assert.That(small.IsCompleted, Is.False, "nobody overtakes");
+        time.Advance(TimeSpan.FromSeconds(2));
+        Assert.That(await large.WaitAsync(Limit), Is.EqualTo(SendResult.QueueFull));
+        Assert.That(await small.WaitAsync(Limit), Is.EqualTo(SendResult.Queued));
+    }
+
+    [Test]
+    public void A_wait_that_no_timer_can_take_is_refused_before_anything_is_queued()
+    {
+        ChannelDescriptor channel = Channel(1, capacity: 1);
+        PrioritySendBlock block = Block(channel);
+        Assert.That(() => SendAsync(block, channel, [1], TimeSpan.FromDays(60)), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(TakeMessages(block), Is.Empty);
+    }
+
     [Test, CancelAfter(60_000)]
     public async Task Many_senders_and_one_taker_lose_and_mix_nothing([Values(1, 7, 1000)] int capacity)
     {
@@ -418,5 +473,28 @@ public sealed class PrioritySendBlockTests
         }
 
         return messages;
+    }
+
+    /// <summary>A source that has nothing when it is asked.</summary>
+    private sealed class BareSource(Action onAsked) : ISourceBlock<SerializedMessage>
+    {
+        public Task Completion => throw new NotSupportedException();
+
+        public SerializedMessage? ConsumeMessage(DataflowMessageHeader messageHeader, ITargetBlock<SerializedMessage> target, out bool messageConsumed)
+        {
+            onAsked();
+            messageConsumed = false;
+            return null;
+        }
+
+        public IDisposable LinkTo(ITargetBlock<SerializedMessage> target, DataflowLinkOptions linkOptions) => throw new NotSupportedException();
+
+        public bool ReserveMessage(DataflowMessageHeader messageHeader, ITargetBlock<SerializedMessage> target) => throw new NotSupportedException();
+
+        public void ReleaseReservation(DataflowMessageHeader messageHeader, ITargetBlock<SerializedMessage> target) => throw new NotSupportedException();
+
+        public void Complete() => throw new NotSupportedException();
+
+        public void Fault(Exception exception) => throw new NotSupportedException();
     }
 }

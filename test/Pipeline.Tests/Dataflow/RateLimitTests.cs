@@ -32,7 +32,7 @@ public sealed class RateLimitTests
         Queue<(double At, double Bytes)> window = new();
         for (double now = 0; now < 20;)
         {
-            int bytes = random.Next(1, Math.Max(2, bucket.BatchSize));
+            int bytes = random.Next(1, bucket.BytesIn(TimeSpan.FromMilliseconds(50)));
             used += bytes;
             window.Enqueue((now, bytes));
             inWindow += bytes;
@@ -57,7 +57,7 @@ public sealed class RateLimitTests
     public async Task Sending_keeps_to_its_rate_and_pings_do_not_wait_for_it(CancellationToken cancellationToken)
     {
         const long rate = 100_000;
-        FakeTimeProvider time = new();
+        DelayTimeProvider time = new();
         PrioritySendBlock block = new(new ChannelTable([Bulk]), [Bulk.Id], 1024, time);
         Pipe pipe = new(new PipeOptions(pauseWriterThreshold: 0));
         FrameEncoder encoder = new(block, pipe.Writer, new ConnectionOptions { TimeProvider = time, SendRate = rate });
@@ -68,12 +68,14 @@ public sealed class RateLimitTests
         }
 
         Task running = encoder.RunAsync(cancellationToken);
-        long received = 0;
-        for (int step = 0; step < 200; step++)
+        DateTimeOffset start = time.GetUtcNow();
+        long sent = 0;
+        while ((time.GetUtcNow() - start).TotalSeconds < 10)
         {
-            time.Advance(TimeSpan.FromMilliseconds(50));
-            long before = Interlocked.Read(ref received);
+            // Messages are held back from now until the time has passed.
+            TimeSpan wait = await time.NextDelayAsync(cancellationToken).WaitAsync(Limit, cancellationToken);
             block.RequestPing();
+            long before = sent;
             bool pinged = false;
             while (!pinged)
             {
@@ -87,14 +89,14 @@ public sealed class RateLimitTests
                 }
 
                 pipe.Reader.AdvanceTo(read.Buffer.GetPosition(at), read.Buffer.End);
-                received += at;
+                sent += at;
             }
 
-            Assert.That(received - before, Is.LessThanOrEqualTo(rate / 10 + 1100), "no burst over 100 ms");
+            Assert.That(sent - before, Is.LessThanOrEqualTo((rate / 20) + 1100), "no burst over 100 ms");
+            time.Advance(wait);
         }
 
-        // A batch may be sent whenever the timer fires, before or after the ping of its step.
-        Assert.That(received, Is.EqualTo(10 * rate).Within(2).Percent);
+        Assert.That(sent / (time.GetUtcNow() - start).TotalSeconds, Is.EqualTo(rate).Within(2).Percent);
         block.Abort();
         await running.WaitAsync(Limit, cancellationToken);
     }
@@ -142,11 +144,31 @@ public sealed class RateLimitTests
 
         public Task<TimeSpan> NextDelayAsync(CancellationToken cancellationToken) => _delays.Reader.ReadAsync(cancellationToken).AsTask();
 
-        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) =>
+            Watch(new WatchedTimer(this, base.CreateTimer(callback, state, dueTime, period)), dueTime);
+
+        private WatchedTimer Watch(WatchedTimer timer, TimeSpan dueTime)
         {
-            ITimer timer = base.CreateTimer(callback, state, dueTime, period);
-            _delays.Writer.TryWrite(dueTime);
+            if (dueTime != Timeout.InfiniteTimeSpan)
+            {
+                _delays.Writer.TryWrite(dueTime);
+            }
+
             return timer;
+        }
+
+        private sealed class WatchedTimer(DelayTimeProvider owner, ITimer timer) : ITimer
+        {
+            public bool Change(TimeSpan dueTime, TimeSpan period)
+            {
+                bool changed = timer.Change(dueTime, period);
+                owner.Watch(this, dueTime);
+                return changed;
+            }
+
+            public void Dispose() => timer.Dispose();
+
+            public ValueTask DisposeAsync() => timer.DisposeAsync();
         }
     }
 

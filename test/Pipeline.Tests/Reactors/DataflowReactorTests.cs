@@ -27,7 +27,7 @@ public sealed class DataflowReactorTests
             new ExecutionDataflowBlockOptions { BoundedCapacity = 4 });
         BatchBlock<(IPeer Peer, long Value)> batch = new(10, new GroupingDataflowBlockOptions { BoundedCapacity = 20 });
         TransformBlock<(IPeer Peer, long Value)[], OutboundEnvelope> sum = new(
-            all => new OutboundEnvelope<Int64Value>(Sums, new Int64Value { Value = all.Sum(entry => entry.Value) }, all[0].Peer),
+            all => new OutboundEnvelope<Int64Value>(Sums, new Int64Value { Value = all.Sum(entry => entry.Value) }, [all[0].Peer]),
             new ExecutionDataflowBlockOptions { BoundedCapacity = 4 });
         summing.Source.LinkTo(take, Propagate);
         take.LinkTo(batch, Propagate);
@@ -140,7 +140,7 @@ public sealed class DataflowReactorTests
             await Task.WhenAll(others.Select(other => other.DisposeAsync().AsTask()));
         }
 
-        static OutboundEnvelope To(long value, params IPeer[] peers) => new OutboundEnvelope<Int64Value>(Sums, new Int64Value { Value = value }, peers);
+        static OutboundEnvelope To(long value, params IPeer[] peers) => new OutboundEnvelope<Int64Value>(Sums, new Int64Value { Value = value }, peers.Length == 0 ? null : peers);
     }
 
     [TestCase("ff", TestName = "A_message_that_ends_early_stops_its_peer_and_the_blocks_go_on", ExpectedResult = null)]

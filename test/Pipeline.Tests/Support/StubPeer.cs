@@ -1,4 +1,5 @@
 using System.Net;
+using System.Threading.Tasks.Dataflow;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Transport;
@@ -26,6 +27,8 @@ internal sealed class StubPeer : IPeer, IDisposable
     public Task<DisconnectReason> Completion => _completion.Task;
 
     public DisconnectReason? Reason { get; private set; }
+
+    public ITargetBlock<SerializedMessage> Outgoing => DataflowBlock.NullTarget<SerializedMessage>();
 
     public bool HasChannel(byte channelId) => true;
 
