@@ -28,9 +28,8 @@ public sealed class RequestReplyTests
         RequestReactor here = new(question => question + " here", Limit);
         RequestReactor there = new(question => question + " there", Limit);
         await using Pair pair = await Pair.StartAsync(here, there, cancellationToken);
-        IPeer back = await pair.OtherPeerAsync(cancellationToken);
         Task<string>[] fromHere = [.. Enumerable.Range(0, 200).Select(_ => here.AskAsync(pair.Peer, "who is", cancellationToken))];
-        Task<string>[] fromThere = [.. Enumerable.Range(0, 200).Select(_ => there.AskAsync(back, "who is", cancellationToken))];
+        Task<string>[] fromThere = [.. Enumerable.Range(0, 200).Select(_ => there.AskAsync(pair.OtherPeer, "who is", cancellationToken))];
         Assert.That(await Task.WhenAll(fromHere), Is.All.EqualTo("who is there"));
         Assert.That(await Task.WhenAll(fromThere), Is.All.EqualTo("who is here"));
     }
@@ -64,7 +63,6 @@ public sealed class RequestReplyTests
     {
         Impostor impostor = new();
         await using Pair pair = await Pair.StartAsync(new RequestReactor(_ => "", Limit), impostor, cancellationToken);
-        await pair.OtherPeerAsync(cancellationToken);
         impostor.Send(new Frame { Reply = new Reply { Id = 77, Answer = "unasked" } });
         DisconnectReason reason = await pair.Peer.Completion.WaitAsync(Limit, cancellationToken);
         Assert.That(reason.Kind, Is.EqualTo(DisconnectKind.Misbehaved));
@@ -116,6 +114,9 @@ public sealed class RequestReplyTests
     {
         public IPeer Peer { get; private set; } = null!;
 
+        /// <summary>The peer that the other node has.</summary>
+        public IPeer OtherPeer { get; private set; } = null!;
+
         public static async Task<Pair> StartAsync(Reactor here, Reactor there, CancellationToken cancellationToken)
         {
             SwitchOptions options = new() { ListenEndPoint = new IPEndPoint(IPAddress.Loopback, 0), AllowDuplicateIp = true };
@@ -123,18 +124,6 @@ public sealed class RequestReplyTests
             Pair pair = new(new Switch(keys[0], options), new Switch(keys[1], options), keys);
             await pair.StartNodesAsync(here, there, cancellationToken);
             return pair;
-        }
-
-        /// <summary>The peer that the other node has, as soon as it has it.</summary>
-        public async Task<IPeer> OtherPeerAsync(CancellationToken cancellationToken)
-        {
-            while (there.Peers.Count == 0)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                await Task.Yield();
-            }
-
-            return there.Peers.Single();
         }
 
         public async ValueTask DisposeAsync()
@@ -151,6 +140,13 @@ public sealed class RequestReplyTests
             await there.StartAsync(cancellationToken);
             await here.StartAsync(cancellationToken);
             Peer = await here.DialAsync(there.ListenAddress, cancellationToken);
+            while (there.Peers.Count == 0)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                await Task.Yield();
+            }
+
+            OtherPeer = there.Peers.Single();
         }
     }
 }

@@ -122,7 +122,8 @@ public sealed class ComposedBackpressureTests
                 ChannelStatus inbox = incoming.GetStatus().Channels.Single();
                 Check("send queue", send.SendQueueMessages, Channel.SendQueueCapacity);
                 Check("lane, bytes", inbox.InboxBytes, Channel.ReceiveQueueBytes + Allowance + (3 * MessageSize));
-                Check("unwrap", unwrap.InputCount + unwrap.OutputCount, 8);
+                Check("unwrap, input", unwrap.InputCount, 8);
+                Check("unwrap, output", unwrap.OutputCount, 8);
                 Check("batch", batch.OutputCount * Batch, 8);
                 Check("handle", handle.InputCount, 2);
                 Check("sent and not handled", -handled.Count + Volatile.Read(ref sent), Bound);
