@@ -287,20 +287,18 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         try
         {
             await _encoder.RunAsync(_stopping.Token).ConfigureAwait(false);
-
-            // Everything was sent. To close now could make what the remote has not read yet be lost: a socket that is closed with unread
-            // data resets the connection. So the remote closes, when it has read to the end, or the graceful stop runs out of time.
-            await _connection.CompleteWritesAsync().ConfigureAwait(false);
-            _sent.TrySetResult();
             if (Outgoing.Completion.Exception?.InnerException is { } fault)
             {
                 Stop(new DisconnectReason(DisconnectKind.Stopped, $"Its sending side was faulted: {fault.Message}", fault));
+                return;
             }
-            else if (Volatile.Read(ref _reasonAfterFlush) is null)
-            {
-                // A block that is linked to the sending side has passed its completion on.
-                _ = StopGracefullyAsync(new DisconnectReason(DisconnectKind.Stopped, "Its sending side was completed."));
-            }
+
+            // Everything was sent. To close now could make what the remote has not read yet be lost: a socket that is closed with unread
+            // data resets the connection. So the remote closes, when it has read to the end, or the graceful stop runs out of time.
+            // When nobody has begun a graceful stop, a block that is linked to the sending side has passed its completion on.
+            _ = StopGracefullyAsync(new DisconnectReason(DisconnectKind.Stopped, "Its sending side was completed."));
+            await _connection.CompleteWritesAsync().ConfigureAwait(false);
+            _sent.TrySetResult();
         }
         catch (IOException e)
         {
