@@ -8,7 +8,8 @@ namespace Pipeline.Samples.TransactionGossip;
 
 /// <summary>
 /// Spreads transactions through a network: what is new goes to every peer but the one that it came from, what has been seen goes nowhere.
-/// A reactor of linked blocks; each has a bound, so a node that is behind slows those that send to it.
+/// A reactor of linked blocks, each with a bound: a pool that is behind holds back who submits and the peers that send to it. A peer that does
+/// not read misses transactions, instead of holding up all others; <see cref="ReactorOutbox.Undelivered"/> counts them.
 /// </summary>
 /// <remarks><code>Reactor.Source ─▶ unwrap ─▶ hash (on all cores) ─▶ select what is new ─▶ Reactor.Outbox</code></remarks>
 public sealed class GossipPool
