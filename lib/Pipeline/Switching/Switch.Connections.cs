@@ -283,8 +283,16 @@ public sealed partial class Switch
     /// </summary>
     private async Task<bool> ReturnsAsync(Func<ValueTask> call, CancellationToken isOver)
     {
-        // Not on this thread, which a callback may block.
-        Task running = Task.Run(() => call().AsTask(), CancellationToken.None);
+        // Not on this thread, which a callback may block. Its time begins when it does, however long the pool takes to get to it.
+        TaskCompletionSource begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task running = Task.Run(
+            () =>
+            {
+                begun.SetResult();
+                return call().AsTask();
+            },
+            CancellationToken.None);
+        await begun.Task.ConfigureAwait(false);
         await running.WaitAsync(isOver).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         try
         {
