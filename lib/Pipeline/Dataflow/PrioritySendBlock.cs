@@ -156,7 +156,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                 return DataflowMessageStatus.DecliningPermanently;
             }
 
-            if (!queue.HasRoomFor(messageValue))
+            if (!queue.HasRoomFor(messageValue) || queue.IsConsumingFrom(source))
             {
                 if (source is null)
                 {
@@ -169,7 +169,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
             if (consumeToAccept)
             {
-                queue.Reserve(messageValue.Length);
+                queue.Reserve(source!, messageValue.Length);
                 _consuming++;
             }
             else
@@ -477,19 +477,20 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     // Called with the gate held, whenever there may be room for who waits first; in their order, and nobody overtakes.
     private void Admit(SendQueue queue, ref Admitted admitted)
     {
-        while (queue.Waiting.First is { Value: Waiter waiter } && queue.CanAdmit(waiter.Length))
+        while (queue.Waiting.First is { Value: Waiter waiter } && queue.CanAdmit(waiter))
         {
             queue.Waiting.RemoveFirst();
-            if (waiter is SendWaiter send)
+            if (waiter is Postponed offer)
             {
-                admitted.Wake |= Enqueue(queue, send.Message);
-                (admitted.Sends ??= []).Add(send);
+                queue.Reserve(offer.Source, offer.Length);
+                _consuming++;
+                (admitted.Offers ??= []).Add(offer);
             }
             else
             {
-                queue.Reserve(waiter.Length);
-                _consuming++;
-                (admitted.Offers ??= []).Add((Postponed)waiter);
+                SendWaiter send = (SendWaiter)waiter;
+                admitted.Wake |= Enqueue(queue, send.Message);
+                (admitted.Sends ??= []).Add(send);
             }
         }
     }
@@ -516,7 +517,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             Admitted admitted = default;
             lock (_gate)
             {
-                offer.Queue.Unreserve(offer.Length);
+                offer.Queue.Unreserve(offer.Source, offer.Length);
                 _consuming--;
                 if (message is not null && !_closed)
                 {
@@ -542,7 +543,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         using CancellationTokenRegistration cancelled = cancellationToken.UnsafeRegister(
             static (w, token) => ((SendWaiter)w!).GiveUp(token),
             waiter);
-        return await waiter.Result.ConfigureAwait(false);
+        return await waiter.Outcome.ConfigureAwait(false);
     }
 
     private void End(bool abort, Exception? fault)
@@ -580,12 +581,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         public ChannelDescriptor Channel { get; } = channel;
 
         // Guarded by the gate. Invariant: Messages and Bytes are those of _incoming and Outgoing and what was taken but not settled;
-        // reserved is the room for messages that sources are being asked for; nobody waits while there is room.
+        // _consuming are the sources that are being asked for a message each, for which _reservedBytes are kept; nobody waits while there is
+        // room, except for a source that is being asked.
         public int Messages { get; private set; }
 
         public long Bytes { get; private set; }
 
-        private int _reservedMessages;
+        private readonly List<ISourceBlock<SerializedMessage>> _consuming = [];
         private long _reservedBytes;
 
         public LinkedList<Waiter> Waiting { get; } = [];
@@ -615,22 +617,27 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         // Nobody overtakes those who wait.
         public bool HasRoomFor(SerializedMessage message) => Waiting.Count == 0 && CanAdmit(message.Length);
 
-        public bool CanAdmit(int length)
-        {
-            int messages = Messages + _reservedMessages;
-            return messages < Channel.SendQueueCapacity && (messages == 0 || Bytes + _reservedBytes + length <= Channel.SendQueueBytes);
-        }
+        public bool CanAdmit(Waiter waiter) => CanAdmit(waiter.Length) && !IsConsumingFrom((waiter as Postponed)?.Source);
 
-        public void Reserve(int length)
+        // A source may offer its next message as soon as it has handed one over, which then is not in the queue yet.
+        public bool IsConsumingFrom(ISourceBlock<SerializedMessage>? source) => source is not null && _consuming.Contains(source);
+
+        public void Reserve(ISourceBlock<SerializedMessage> source, int length)
         {
-            _reservedMessages++;
+            _consuming.Add(source);
             _reservedBytes += length;
         }
 
-        public void Unreserve(int length)
+        public void Unreserve(ISourceBlock<SerializedMessage> source, int length)
         {
-            _reservedMessages--;
+            _consuming.Remove(source);
             _reservedBytes -= length;
+        }
+
+        private bool CanAdmit(int length)
+        {
+            int messages = Messages + _consuming.Count;
+            return messages < Channel.SendQueueCapacity && (messages == 0 || Bytes + _reservedBytes + length <= Channel.SendQueueBytes);
         }
 
         public void Add(SerializedMessage message)
@@ -712,7 +719,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         public SerializedMessage Message => message;
 
-        public Task<SendResult> Result => _result.Task;
+        public Task<SendResult> Outcome => _result.Task;
 
         public void SetQueued() => _result.TrySetResult(SendResult.Queued);
 

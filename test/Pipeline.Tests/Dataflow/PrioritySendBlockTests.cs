@@ -265,7 +265,7 @@ public sealed class PrioritySendBlockTests
         Assert.That(async () => await block.Completion.WaitAsync(Limit), Throws.InvalidOperationException.With.Message.EqualTo("broken"));
     }
 
-    [Test, CancelAfter(30_000)]
+    [Test, CancelAfter(30_000), Repeat(30)]
     public async Task A_linked_source_is_held_back_by_the_bound_and_loses_nothing()
     {
         ChannelDescriptor channel = Channel(1, capacity: 2);
@@ -333,12 +333,39 @@ public sealed class PrioritySendBlockTests
         ChannelDescriptor channel = Channel(1, capacity: 1);
         PrioritySendBlock block = Block(channel);
         Task<SendResult>? waiting = null;
-        BareSource source = new(() => waiting = SendAsync(block, channel, [2]));
+        BareSource source = new(() =>
+        {
+            waiting = SendAsync(block, channel, [2]);
+            return null;
+        });
         Assert.That(
             block.OfferMessage(new DataflowMessageHeader(1), SerializedMessage.Create(channel, [1]), source, consumeToAccept: true),
             Is.EqualTo(DataflowMessageStatus.NotAvailable));
         Assert.That(await waiting!.WaitAsync(Limit), Is.EqualTo(SendResult.Queued));
         Assert.That(TakeMessages(block).Single().Data[0], Is.EqualTo(2));
+    }
+
+    [Test]
+    public void A_source_that_offers_the_next_message_while_it_hands_one_over_keeps_its_order()
+    {
+        ChannelDescriptor channel = Channel(1, capacity: 10);
+        PrioritySendBlock block = Block(channel);
+        SerializedMessage[] messages = [SerializedMessage.Create(channel, [1]), SerializedMessage.Create(channel, [2])];
+        BareSource? source = null;
+        int asked = 0;
+        source = new BareSource(() =>
+        {
+            if (++asked == 1)
+            {
+                Assert.That(
+                    block.OfferMessage(new DataflowMessageHeader(2), messages[1], source, consumeToAccept: false),
+                    Is.EqualTo(DataflowMessageStatus.Postponed));
+            }
+
+            return messages[asked - 1];
+        });
+        Assert.That(block.OfferMessage(new DataflowMessageHeader(1), messages[0], source, consumeToAccept: true), Is.EqualTo(DataflowMessageStatus.Accepted));
+        Assert.That(TakeMessages(block).Select(message => message.Data[0]), Is.EqualTo(new byte[] { 1, 2 }));
     }
 
     [Test, CancelAfter(30_000)]
@@ -475,16 +502,16 @@ public sealed class PrioritySendBlockTests
         return messages;
     }
 
-    /// <summary>A source that has nothing when it is asked.</summary>
-    private sealed class BareSource(Action onAsked) : ISourceBlock<SerializedMessage>
+    /// <summary>A source that does as the test says when it is asked for its message.</summary>
+    private sealed class BareSource(Func<SerializedMessage?> onAsked) : ISourceBlock<SerializedMessage>
     {
         public Task Completion => throw new NotSupportedException();
 
         public SerializedMessage? ConsumeMessage(DataflowMessageHeader messageHeader, ITargetBlock<SerializedMessage> target, out bool messageConsumed)
         {
-            onAsked();
-            messageConsumed = false;
-            return null;
+            SerializedMessage? message = onAsked();
+            messageConsumed = message is not null;
+            return message;
         }
 
         public IDisposable LinkTo(ITargetBlock<SerializedMessage> target, DataflowLinkOptions linkOptions) => throw new NotSupportedException();
