@@ -56,6 +56,18 @@ public sealed record ConnectionOptions
     /// </summary>
     public long? ReceiveRate { get; init => field = PositiveOrNull(value, nameof(ReceiveRate)); } = 5_120_000;
 
+    /// <summary>
+    /// How many messages of one reactor's outbox may wait for room at one peer; further ones are not delivered to that peer. At least 1;
+    /// default 64.
+    /// </summary>
+    public int OutboxMessagesPerPeer { get; init => field = AtLeastOne(value, nameof(OutboxMessagesPerPeer)); } = 64;
+
+    /// <summary>
+    /// How many bytes of one reactor's outbox may wait for room at one peer, unless a single message is larger; further messages are not
+    /// delivered to that peer. At least 1; default 1 MiB.
+    /// </summary>
+    public int OutboxBytesPerPeer { get; init => field = AtLeastOne(value, nameof(OutboxBytesPerPeer)); } = 1 << 20;
+
     /// <summary>How long a send waits for room unless it says otherwise. More than 0; default 10 s.</summary>
     public TimeSpan SendTimeout { get; init => field = Positive(value, nameof(SendTimeout)); } = TimeSpan.FromSeconds(10);
 
@@ -70,6 +82,12 @@ public sealed record ConnectionOptions
 
     /// <summary>Where the buffers of received messages come from.</summary>
     internal ArrayPool<byte> Pool { get; init; } = ArrayPool<byte>.Shared;
+
+    private static int AtLeastOne(int value, string property)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(value, 1, property);
+        return value;
+    }
 
     private static long? PositiveOrNull(long? value, string property)
     {

@@ -66,7 +66,7 @@ public sealed record PeerMemoryBound
             SendQueues = all.Sum(channel =>
                 (2L * Math.Max(channel.SendQueueBytes, channel.MaxMessageSize)) + (channel.SendQueueCapacity * PerQueuedMessage)),
             Outboxes = all.Sum(channel =>
-                (2L * Math.Max(ReactorOutbox.MaxBytesPerPeer, channel.MaxMessageSize)) + (ReactorOutbox.MaxSendsPerPeer * PerQueuedMessage)),
+                (2L * Math.Max(options.OutboxBytesPerPeer, channel.MaxMessageSize)) + (options.OutboxMessagesPerPeer * PerQueuedMessage)),
             Buffers = (4 * Pooled(FrameWriter.DataPerBlock)) + (packet > 2048 ? 3 * Pooled(FrameWriter.DataPerBlock + packet) : 0),
             Objects = PerConnection + (PerChannel * all.Count),
         };

@@ -10,12 +10,6 @@ namespace Pipeline.Dataflow;
 /// <remarks>To be held back by one peer instead, link to <see cref="IPeer.Outgoing"/>, or send with <see cref="IPeer.SendAsync"/>.</remarks>
 public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
 {
-    /// <summary>The most bytes of messages that wait here for one peer, unless a single one is larger.</summary>
-    public const int MaxBytesPerPeer = 1 << 20;
-
-    /// <summary>The most messages that wait here for one peer.</summary>
-    public const int MaxSendsPerPeer = 64;
-
     // Messages that wait to be sent, and the most that wait for peers: more than the peers of a node bring about.
     private const int Capacity = 128;
     private const int MaxSendsInFlight = 64 * 1024;
@@ -66,6 +60,9 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
 
     /// <inheritdoc />
     public void Fault(Exception exception) => ((IDataflowBlock)_block).Fault(exception);
+
+    /// <summary>Says how much may wait for one peer. Set before anything comes.</summary>
+    internal ConnectionOptions Options { get; set; } = new();
 
     /// <summary>Is told of messages that could not be serialised, and of peers that threw; such a message is not sent.</summary>
     internal Action<Exception>? OnError { get; set; }
@@ -119,7 +116,7 @@ public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
         lock (_gate)
         {
             return _waiting.TryGetValue(peer, out (int Sends, long Bytes) waiting)
-                && (waiting.Sends >= MaxSendsPerPeer || waiting.Bytes + length > MaxBytesPerPeer);
+                && (waiting.Sends >= Options.OutboxMessagesPerPeer || waiting.Bytes + length > Options.OutboxBytesPerPeer);
         }
     }
 

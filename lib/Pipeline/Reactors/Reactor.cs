@@ -61,11 +61,13 @@ public abstract class Reactor
     internal ReactorInbox Inbox { get; }
 
     /// <param name="value">The switch.</param>
+    /// <param name="options">Says how much may wait in the outbox.</param>
     /// <param name="onError">Is told of errors that concern no single peer: in the blocks that a reactor is made of, and in its outbox.</param>
-    internal void SetSwitch(ISwitch value, Action<Reactor, string, Exception> onError)
+    internal void SetSwitch(ISwitch value, ConnectionOptions options, Action<Reactor, string, Exception> onError)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxConcurrency, 1, nameof(MaxConcurrency));
         Inbox.MaxConcurrency = MaxConcurrency;
+        Outbox.Options = options;
         Outbox.OnError = e => onError(this, nameof(Outbox), e);
         _ = Inbox.Completion.ContinueWith(
             inbox => onError(this, nameof(Inbox), inbox.Exception!.InnerException!),

@@ -82,7 +82,7 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             }
 
             EnsureFits(reactor);
-            reactor.SetSwitch(this, (failed, where, e) => SwitchLog.ReactorFailed(_logger, failed.Name, where, e));
+            reactor.SetSwitch(this, _options.Connection, (failed, where, e) => SwitchLog.ReactorFailed(_logger, failed.Name, where, e));
             _reactors.Add(reactor);
         }
     }

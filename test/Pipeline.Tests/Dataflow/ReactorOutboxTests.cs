@@ -19,7 +19,8 @@ public sealed class ReactorOutboxTests
     {
         QueuePeer stuck = new(hasRoom: false);
         QueuePeer quick = new(hasRoom: true);
-        ReactorOutbox outbox = new(() => [stuck, quick]);
+        ConnectionOptions options = new() { OutboxMessagesPerPeer = 10 };
+        ReactorOutbox outbox = new(() => [stuck, quick]) { Options = options };
         for (int i = 0; i < 5000; i++)
         {
             Assert.That(await outbox.SendAsync(new OutboundEnvelope(Channel, new BytesValue { Value = ByteString.CopyFrom(new byte[100]) })), Is.True);
@@ -27,10 +28,10 @@ public sealed class ReactorOutboxTests
 
         outbox.Complete();
         Assert.That(() => quick.Sent, Is.EqualTo(5000).After((int)Limit.TotalMilliseconds, 10));
-        Assert.That(stuck.Sent, Is.EqualTo(ReactorOutbox.MaxSendsPerPeer));
+        Assert.That(stuck.Sent, Is.EqualTo(options.OutboxMessagesPerPeer));
         stuck.Release();
         await outbox.Completion.WaitAsync(Limit);
-        Assert.That(outbox.Undelivered, Is.EqualTo(5000 - ReactorOutbox.MaxSendsPerPeer));
+        Assert.That(outbox.Undelivered, Is.EqualTo(5000 - options.OutboxMessagesPerPeer));
     }
 
     [Test, CancelAfter(30_000)]
