@@ -83,28 +83,7 @@ public sealed class NodeKey : IDisposable
     public void Save(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        string temporary = $"{path}.{Guid.NewGuid():N}.tmp";
-        FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-        {
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        }
-
-        try
-        {
-            using (FileStream stream = new(temporary, options))
-            {
-                stream.Write(ToJson());
-                stream.Flush(flushToDisk: true);
-            }
-
-            File.Move(temporary, path, overwrite: true);
-        }
-        catch
-        {
-            File.Delete(temporary);
-            throw;
-        }
+        OwnerFile.Replace(path, ToJson());
     }
 
     /// <summary>Signs <paramref name="message"/>: 64 bytes (RFC 8032, Ed25519).</summary>
