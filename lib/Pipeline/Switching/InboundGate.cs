@@ -82,7 +82,8 @@ internal sealed class InboundGate
 
     /// <summary>
     /// Takes a slot for the handshake of a connection. When none is free, the oldest handshake of the source that has most of them (with the
-    /// new one) loses its slot: a flood that says nothing cannot keep others out, and one source's flood costs only its own.
+    /// new one) loses its slot: a flood that says nothing cannot keep others out, and one source's flood costs only its own. At most as many as
+    /// there are slots are being given up at a time, half of them because of newer ones of their own source.
     /// </summary>
     /// <param name="ip">Where the connection comes from.</param>
     /// <param name="slot">The slot, to be disposed when the handshake has ended, or has been given up because <see cref="Slot.Token"/> says so.</param>
@@ -111,16 +112,24 @@ internal sealed class InboundGate
                 return false;
             }
 
-            // What loses its slot has a socket until its handshake has been given up.
-            if (_open == _maxHandshakes && _ending == _maxHandshakes)
+            evicted = null;
+            if (_open == _maxHandshakes)
             {
-                _counts = _counts with { Busy = _counts.Busy + 1 };
-                refusal = $"There are {_maxHandshakes} handshakes, and as many are being given up.";
-                return false;
+                Source loser = source?.Slots.Count == _most ? source : _byCount[_most].First!.Value;
+
+                // What loses its slot has a socket until its handshake has been given up. Who floods must leave room there for others.
+                if (_ending >= (loser == source ? (_maxHandshakes + 1) / 2 : _maxHandshakes))
+                {
+                    _counts = _counts with { Busy = _counts.Busy + 1 };
+                    refusal = $"There are {_maxHandshakes} handshakes, and {_ending} more are being given up.";
+                    return false;
+                }
+
+                evicted = Evict(loser);
+                source = _sources.GetValueOrDefault(bits);
             }
 
-            evicted = _open == _maxHandshakes ? Evict(source?.Slots.Count == _most ? source : _byCount[_most].First!.Value) : null;
-            source = _sources.GetValueOrDefault(bits) ?? new Source(bits);
+            source ??= new Source(bits);
             slot = new Slot(this, source);
             source.Slots.AddLast(slot.Node);
             Count(source, +1);
@@ -248,6 +257,6 @@ internal sealed class InboundGate
 /// <summary>What an <see cref="InboundGate"/> has counted since it was made.</summary>
 /// <param name="TooFast">Connections refused because too many came from their source in a second.</param>
 /// <param name="TooManyOfSource">Connections refused because too many handshakes with their source ran.</param>
-/// <param name="Busy">Connections refused because all handshakes had slots and as many were being given up.</param>
+/// <param name="Busy">Connections refused because all slots were taken and too many handshakes were being given up.</param>
 /// <param name="Evicted">Handshakes that lost their slot to another.</param>
 internal readonly record struct InboundGateCounts(long TooFast, long TooManyOfSource, long Busy, long Evicted);
