@@ -85,7 +85,7 @@ public sealed class RequestReplyTests
         Task<string> question = busy.AskAsync(pair.Peer, "and you?", cancellationToken);
         for (ulong id = 0; id < 100; id++)
         {
-            await impostor.Switch.BroadcastAsync(RequestReactor.Channel, new Frame { Request = new Request { Id = id } }, cancellationToken);
+            await impostor.Switch.BroadcastAsync(RequestReactor.Channel, new Frame { Request = new Request { Id = id } }, recipients: null, cancellationToken);
         }
 
         await Task.Run(() => pair.Peer.Stopped.WaitHandle.WaitOne(Limit), cancellationToken);

@@ -26,6 +26,8 @@ internal sealed class Node : IAsyncDisposable
             Network = "experiments",
             ListenEndPoint = new IPEndPoint(IPAddress.Loopback, 0),
             AllowDuplicateIp = true,
+            MaxInboundConnectionRatePerIp = null,
+            MaxInboundHandshakesPerIp = null,
             MaxInboundPeers = maxPeers,
             Connection = connection,
         });

@@ -94,7 +94,7 @@ public static class SampleNode
             }
 
             await (onEnd?.Invoke() ?? Task.CompletedTask);
-            await Task.WhenAll(node.Peers.Select(node.StopPeerGracefullyAsync));
+            await Task.WhenAll(node.Peers.Select(peer => peer.StopGracefullyAsync()));
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {

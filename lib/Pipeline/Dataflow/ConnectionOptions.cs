@@ -77,8 +77,8 @@ public sealed record ConnectionOptions
     /// </summary>
     public TimeSpan FlushTimeout { get; init => field = Positive(value, nameof(FlushTimeout)); } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Where time comes from. Default: the system's clock.</summary>
-    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+    /// <summary>Where time comes from: what the switch says. Default: the system's clock.</summary>
+    internal TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
     /// <summary>Where the buffers of received messages come from.</summary>
     internal ArrayPool<byte> Pool { get; init; } = ArrayPool<byte>.Shared;

@@ -21,10 +21,19 @@ public enum DisconnectKind
     /// <summary>A reactor threw while it dealt with the peer.</summary>
     ReactorFailed,
 
-    /// <summary>A reactor, or the user's own code, stopped the peer because of what it did.</summary>
+    /// <summary>
+    /// A reactor, or the user's own code, stopped the peer because of what it did. The peer is banned for a time, see
+    /// <c>SwitchOptions.BanTime</c>.
+    /// </summary>
     Misbehaved,
 
-    /// <summary>A reactor, or the user's own code, is done with the peer.</summary>
+    /// <summary>The peer, or its address, has been banned, or is on a list of those that are kept out.</summary>
+    Banned,
+
+    /// <summary>The peer did nothing useful for a time.</summary>
+    Lazy,
+
+    /// <summary>A reactor, or the user's own code, is done with the peer. A persistent peer is not dialled again.</summary>
     Stopped,
 
     /// <summary>The switch stops.</summary>

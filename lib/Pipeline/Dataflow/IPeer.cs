@@ -21,11 +21,17 @@ public interface IPeer
     /// <summary>Whether this node dialled the peer.</summary>
     bool IsOutbound { get; }
 
+    /// <summary>Whether this node wants to be connected to the peer at all times, and dials it again when it has left.</summary>
+    bool IsPersistent { get; }
+
     /// <summary>The address that was dialled; null when the peer dialled.</summary>
     NetAddress? DialledAddress { get; }
 
     /// <summary>The other end of the connection.</summary>
     IPEndPoint RemoteEndPoint { get; }
+
+    /// <summary>What reactors keep about the peer.</summary>
+    PeerItems Items { get; }
 
     /// <summary>Cancelled as soon as the connection begins to end.</summary>
     CancellationToken Stopped { get; }
@@ -60,6 +66,20 @@ public interface IPeer
     /// Ends the connection. Returns at once and may be called from anywhere, also from a reactor's own callback; the first reason counts.
     /// </summary>
     void Stop(DisconnectReason reason);
+
+    /// <summary>
+    /// Takes no more messages, sends the peer what waits for it, and then ends the connection; at once when the peer does not read for
+    /// <see cref="ConnectionOptions.FlushTimeout"/>.
+    /// </summary>
+    /// <param name="reason">Why; null, the default: this node is done with the peer.</param>
+    /// <returns>Completes when the connection has ended.</returns>
+    Task StopGracefullyAsync(DisconnectReason? reason = null);
+
+    /// <summary>
+    /// Says that the peer has just done something useful, which only a reactor can judge: a peer of which nobody says this for a time is
+    /// lazy, see <c>SwitchOptions.LazyPeerTime</c>.
+    /// </summary>
+    void MarkUseful();
 
     /// <summary>What the connection has done so far, and what waits in it.</summary>
     ConnectionStatus GetStatus();

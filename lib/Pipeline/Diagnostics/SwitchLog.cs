@@ -1,6 +1,7 @@
 using System.Net;
 using Microsoft.Extensions.Logging;
 using Pipeline.Cryptography;
+using Pipeline.Transport;
 
 namespace Pipeline.Diagnostics;
 
@@ -33,4 +34,13 @@ internal static partial class SwitchLog
 
     [LoggerMessage(9, LogLevel.Warning, "{Count} messages of peer {Id}, which has left, were dropped: the reactors did not get to them in time.")]
     public static partial void MessagesLeft(ILogger logger, int count, NodeId id);
+
+    [LoggerMessage(10, LogLevel.Information, "Persistent peer {Address} could not be connected to, {Failures} times in a row. {Reason}")]
+    public static partial void RedialFailed(ILogger logger, NetAddress address, int failures, string reason);
+
+    [LoggerMessage(11, LogLevel.Warning, "{Target} is banned until {Until} (no time: for ever). {Reason}")]
+    public static partial void BanAdded(ILogger logger, string target, DateTimeOffset? until, string reason);
+
+    [LoggerMessage(12, LogLevel.Warning, "Peer {Id} at {EndPoint} has done nothing useful for {Seconds} s.")]
+    public static partial void PeerIsLazy(ILogger logger, NodeId id, IPEndPoint endPoint, double seconds);
 }

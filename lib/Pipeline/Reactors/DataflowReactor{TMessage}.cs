@@ -23,10 +23,16 @@ public sealed class DataflowReactor<TMessage> : Reactor
     public DataflowReactor(string name, params IEnumerable<ChannelDescriptor<TMessage>> channels)
         : base(name, channels, hasHandler: false)
     {
-        InboxSource<Envelope<TMessage>> source = new(Inbox, Envelope<TMessage>.TryParse);
+        InboxSource<Envelope<TMessage>> source = new(Inbox, TryParse);
         Inbox.Source = source;
         Source = source;
     }
+
+    /// <summary>
+    /// Looks at the bytes of a message before they are parsed, as one that wants to keep a flood of useless ones from costing more than
+    /// that. What it throws stops the peer. Null, the default: accepts all.
+    /// </summary>
+    public Func<Envelope, RawVerdict>? Inspect { get; init; }
 
     /// <summary>The messages that peers send, parsed; a peer that sends anything else is stopped.</summary>
     public ISourceBlock<Envelope<TMessage>> Source { get; }
@@ -41,11 +47,26 @@ public sealed class DataflowReactor<TMessage> : Reactor
         {
             while (Inbox.TryRead(out Envelope raw))
             {
-                if (Envelope<TMessage>.TryParse(raw, out Envelope<TMessage> envelope))
+                if (TryParse(raw, out Envelope<TMessage> envelope))
                 {
                     yield return envelope;
                 }
             }
+        }
+    }
+
+    private bool TryParse(Envelope raw, out Envelope<TMessage> parsed)
+    {
+        try
+        {
+            return Envelope<TMessage>.TryParse(raw, Inspect, out parsed);
+        }
+        catch (Exception e)
+        {
+            raw.Peer.Stop(ReactorFailure.Of(this, nameof(Inspect), e));
+            raw.Release();
+            parsed = default;
+            return false;
         }
     }
 }

@@ -44,10 +44,26 @@ public readonly struct Envelope<TMessage>
     /// </summary>
     public void Release() => _raw.Release();
 
-    /// <summary>Parses an envelope. When it cannot be, its peer is stopped for that, and false returned.</summary>
-    internal static bool TryParse(Envelope raw, out Envelope<TMessage> parsed)
+    /// <summary>
+    /// Parses an envelope, unless <paramref name="inspect"/> has something against it. When it is not accepted, or cannot be parsed, it is
+    /// released, its peer stopped if that is why, and false returned.
+    /// </summary>
+    internal static bool TryParse(Envelope raw, Func<Envelope, RawVerdict>? inspect, out Envelope<TMessage> parsed)
     {
+        parsed = default;
         ChannelDescriptor<TMessage> channel = (ChannelDescriptor<TMessage>)raw.Channel;
+        RawVerdict verdict = inspect?.Invoke(raw) ?? RawVerdict.Accept;
+        if (verdict.IsIgnored)
+        {
+            if (verdict.Violation is { } violation)
+            {
+                raw.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, $"A message on channel {channel} was rejected: {violation}"));
+            }
+
+            raw.Release();
+            return false;
+        }
+
         try
         {
             parsed = new Envelope<TMessage>(raw, channel, channel.Parser.ParseFrom(raw.Data.Span));
@@ -60,7 +76,6 @@ public readonly struct Envelope<TMessage>
                 $"A message of {raw.Data.Length} bytes on channel {channel} is not a {typeof(TMessage).Name}: {e.Message}",
                 e));
             raw.Release();
-            parsed = default;
             return false;
         }
     }

@@ -30,12 +30,16 @@ public static class Sending
     }
 
     /// <summary>Queues a message for every peer that has the channel, without waiting, see <see cref="ISwitch.TryBroadcast"/>.</summary>
-    public static IReadOnlyList<BroadcastResult> TryBroadcast<TMessage>(this ISwitch node, ChannelDescriptor<TMessage> channel, TMessage message)
+    public static IReadOnlyList<BroadcastResult> TryBroadcast<TMessage>(
+        this ISwitch node,
+        ChannelDescriptor<TMessage> channel,
+        TMessage message,
+        IEnumerable<IPeer>? recipients = null)
         where TMessage : class, IMessage<TMessage>
     {
         ArgumentNullException.ThrowIfNull(node);
         using SerializedMessage serialized = SerializedMessage.Create(channel, message);
-        return node.TryBroadcast(serialized);
+        return node.TryBroadcast(serialized, recipients);
     }
 
     /// <summary>Queues a message for every peer that has the channel, waiting for room, see <see cref="ISwitch.BroadcastAsync"/>.</summary>
@@ -43,11 +47,12 @@ public static class Sending
         this ISwitch node,
         ChannelDescriptor<TMessage> channel,
         TMessage message,
+        IEnumerable<IPeer>? recipients = null,
         CancellationToken cancellationToken = default)
         where TMessage : class, IMessage<TMessage>
     {
         ArgumentNullException.ThrowIfNull(node);
         using SerializedMessage serialized = SerializedMessage.Create(channel, message);
-        return await node.BroadcastAsync(serialized, cancellationToken).ConfigureAwait(false);
+        return await node.BroadcastAsync(serialized, recipients, cancellationToken).ConfigureAwait(false);
     }
 }

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Net;
 using Pipeline.Cryptography;
+using Pipeline.Transport;
 
 namespace Pipeline.Switching;
 

@@ -1,3 +1,5 @@
+using Pipeline.Transport;
+
 namespace Pipeline.Switching;
 
 /// <summary>

@@ -1,3 +1,5 @@
+using Pipeline.Transport;
+
 namespace Pipeline.Switching;
 
 /// <summary>That a node, an address or a subnet is kept out for a time.</summary>

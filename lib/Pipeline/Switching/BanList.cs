@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Pipeline.Cryptography;
 using Pipeline.Diagnostics;
+using Pipeline.Transport;
 
 namespace Pipeline.Switching;
 

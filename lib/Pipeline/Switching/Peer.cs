@@ -9,12 +9,24 @@ namespace Pipeline.Switching;
 /// <summary>A connected node.</summary>
 public sealed class Peer : IPeer
 {
+    private readonly Switch _switch;
     private readonly ConnectionOptions _options;
     private readonly MultiplexedConnection _connection;
 
-    internal Peer(ConnectionOptions options, MultiplexedConnection connection, NodeInfo info, IPEndPoint remoteEndPoint, NetAddress? dialledAddress)
+    // A timestamp of the options' time provider.
+    private long _lastUseful;
+
+    internal Peer(
+        Switch owner,
+        ConnectionOptions options,
+        MultiplexedConnection connection,
+        NodeInfo info,
+        IPEndPoint remoteEndPoint,
+        NetAddress? dialledAddress)
     {
+        _switch = owner;
         _options = options;
+        _lastUseful = options.TimeProvider.GetTimestamp();
         _connection = connection;
         NodeInfo = info;
         RemoteEndPoint = remoteEndPoint;
@@ -31,10 +43,16 @@ public sealed class Peer : IPeer
     public bool IsOutbound => DialledAddress is not null;
 
     /// <inheritdoc />
+    public bool IsPersistent => _switch.IsPersistent(Id);
+
+    /// <inheritdoc />
     public NetAddress? DialledAddress { get; }
 
     /// <inheritdoc />
     public IPEndPoint RemoteEndPoint { get; }
+
+    /// <inheritdoc />
+    public PeerItems Items { get; } = new();
 
     /// <inheritdoc />
     public CancellationToken Stopped => _connection.Stopped;
@@ -63,10 +81,24 @@ public sealed class Peer : IPeer
     }
 
     /// <inheritdoc />
+    public Task StopGracefullyAsync(DisconnectReason? reason = null) =>
+        _connection.StopGracefullyAsync(reason ?? new DisconnectReason(DisconnectKind.Stopped, "This node is done with the peer."));
+
+    /// <inheritdoc />
+    public void MarkUseful() => Volatile.Write(ref _lastUseful, _options.TimeProvider.GetTimestamp());
+
+    /// <inheritdoc />
     public ConnectionStatus GetStatus() => _connection.GetStatus();
 
     /// <summary>The peer's id and address.</summary>
     public override string ToString() => $"{Id}@{RemoteEndPoint}";
 
-    internal Task StopGracefullyAsync(DisconnectReason reason) => _connection.StopGracefullyAsync(reason);
+    /// <summary>How long ago it last did something useful, or connected.</summary>
+    internal TimeSpan SinceUseful => _options.TimeProvider.GetElapsedTime(Volatile.Read(ref _lastUseful));
+
+    /// <summary>Whether it has been reported as lazy and not been useful since. Of the watchdog alone.</summary>
+    internal bool IsLazy { get; set; }
+
+    /// <summary>Whether who stopped it for what it did has banned it as well.</summary>
+    internal bool IsBanned { get; set; }
 }

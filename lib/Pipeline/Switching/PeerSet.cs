@@ -1,6 +1,8 @@
+using System.Collections.Frozen;
 using System.Collections.Immutable;
 using System.Net;
 using Pipeline.Cryptography;
+using Pipeline.Reactors;
 using Pipeline.Transport;
 
 namespace Pipeline.Switching;
@@ -9,13 +11,16 @@ namespace Pipeline.Switching;
 /// Which nodes are peers, or on the way to be. A node has one place here from before its reactors hear of it until the last of them has
 /// removed it, so that it never is a peer twice.
 /// </summary>
-internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
+internal sealed class PeerSet(SwitchOptions options)
 {
+    private readonly FrozenSet<NodeId> _unconditional = [.. options.UnconditionalPeers];
+
     // Guarded by _gate, as what changes in a place. Invariant: _places holds every place that was taken and not given back or lost; _shown
-    // are the peers of those that are shown, and is replaced, never changed.
+    // are the peers of those that are shown, and is replaced, never changed. Who waits for the next change of it has made _changed.
     private readonly Lock _gate = new();
     private readonly Dictionary<NodeId, Place> _places = [];
     private ImmutableArray<Peer> _shown = [];
+    private TaskCompletionSource? _changed;
 
     /// <summary>The connected peers at this moment.</summary>
     public ImmutableArray<Peer> Connected
@@ -29,13 +34,70 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
         }
     }
 
+    /// <summary>How many there are at this moment.</summary>
+    public PeerCounts Counts
+    {
+        get
+        {
+            int inbound = 0, outbound = 0, dialling = 0, unconditional = 0;
+            lock (_gate)
+            {
+                foreach (Place place in _places.Values)
+                {
+                    _ = place switch
+                    {
+                        { Ip: null, IsUnconditional: false } => dialling++,
+                        { Ip: null } => 0,
+                        { IsUnconditional: true } => unconditional++,
+                        { IsInbound: true } => inbound++,
+                        _ => outbound++,
+                    };
+                }
+            }
+
+            return new PeerCounts(inbound, outbound, dialling, unconditional);
+        }
+    }
+
+    /// <summary>The connected peers at this moment, and what completes when they are others.</summary>
+    public (ImmutableArray<Peer> Connected, Task Changed) Observe()
+    {
+        lock (_gate)
+        {
+            _changed ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            return (_shown, _changed.Task);
+        }
+    }
+
+    /// <summary>The place of a node; null when it has none.</summary>
+    public Place? Find(NodeId id)
+    {
+        lock (_gate)
+        {
+            return _places.GetValueOrDefault(id);
+        }
+    }
+
+    /// <summary>Why whoever connects from an address cannot be taken, whoever it is; null when it may be.</summary>
+    public string? FindRefusal(IPAddress ip)
+    {
+        lock (_gate)
+        {
+            // One that leaves may be the former self of the one that comes.
+            bool isFull = _unconditional.Count == 0 && _places.Values.Count(place => place is { IsInbound: true, IsLeaving: false }) >= options.MaxInboundPeers;
+            return isFull ? TooMany
+                : !options.AllowDuplicateIp && _places.Values.Any(place => place is { IsInbound: true, IsLeaving: false } && ip.Equals(place.Ip)) ? IsDuplicate(ip)
+                : null;
+        }
+    }
+
     /// <summary>Takes the place of a node that is about to be dialled. Until <see cref="Commit"/>, the node's own dial may take it over.</summary>
     /// <exception cref="HandshakeException">The node has a place already.</exception>
     public Place TakeForDial(NodeId id)
     {
         lock (_gate)
         {
-            return _places.ContainsKey(id) ? throw IsTaken(id) : _places[id] = new Place(id);
+            return _places.ContainsKey(id) ? throw IsTaken(id) : _places[id] = new Place(id) { IsUnconditional = _unconditional.Contains(id) };
         }
     }
 
@@ -75,16 +137,14 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
                 return other.IsLeaving || (!other.IsInbound && id < localId) ? false : throw IsTaken(id);
             }
 
-            if (_places.Values.Count(place => place.IsInbound) >= maxInbound)
+            bool isUnconditional = _unconditional.Contains(id);
+            if (!isUnconditional && _places.Values.Count(place => place is { IsInbound: true, IsUnconditional: false }) >= options.MaxInboundPeers)
             {
-                throw new HandshakeException(
-                    HandshakeFailure.TooManyInboundPeers,
-                    $"There are {maxInbound} inbound peers, as many as this node takes.")
-                { RemoteId = id };
+                throw new HandshakeException(HandshakeFailure.TooManyInboundPeers, TooMany) { RemoteId = id };
             }
 
             EnsureIsFree(ip, id);
-            place = _places[id] = new Place(id) { Ip = ip, IsInbound = true };
+            place = _places[id] = new Place(id) { Ip = ip, IsInbound = true, IsUnconditional = isUnconditional };
             return true;
         }
     }
@@ -101,25 +161,35 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
     /// <summary>Shows the peer of a place to everybody.</summary>
     public void Show(Place place)
     {
+        TaskCompletionSource? changed;
         lock (_gate)
         {
             _shown = _shown.Add(place.Peer!);
+            changed = Interlocked.Exchange(ref _changed, null);
         }
+
+        changed?.SetResult();
     }
 
     /// <summary>Gives a place back, and hides its peer.</summary>
     public void Leave(Place place)
     {
+        TaskCompletionSource? changed = null;
         lock (_gate)
         {
             if (Owns(place))
             {
                 _places.Remove(place.Id);
-                _shown = place.Peer is null ? _shown : _shown.Remove(place.Peer);
+                if (place.Peer is { } peer && _shown.Contains(peer))
+                {
+                    _shown = _shown.Remove(peer);
+                    changed = Interlocked.Exchange(ref _changed, null);
+                }
             }
         }
 
         place.SetLeft();
+        changed?.SetResult();
     }
 
     public static HandshakeException IsTaken(NodeId id) =>
@@ -130,14 +200,15 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
     // Called with the gate held.
     private void EnsureIsFree(IPAddress ip, NodeId id)
     {
-        if (!allowDuplicateIp && _places.Values.Any(place => ip.Equals(place.Ip)))
+        if (!options.AllowDuplicateIp && _places.Values.Any(place => ip.Equals(place.Ip)))
         {
-            throw new HandshakeException(HandshakeFailure.DuplicateIp, $"Another node with the address {ip} is connected already.")
-            {
-                RemoteId = id,
-            };
+            throw new HandshakeException(HandshakeFailure.DuplicateIp, IsDuplicate(ip)) { RemoteId = id };
         }
     }
+
+    private string TooMany => $"There are {options.MaxInboundPeers} inbound peers, as many as this node takes.";
+
+    private static string IsDuplicate(IPAddress ip) => $"Another node with the address {ip} is connected already.";
 
     /// <summary>The place of one node.</summary>
     internal sealed class Place(NodeId id)
@@ -152,6 +223,9 @@ internal sealed class PeerSet(int maxInbound, bool allowDuplicateIp)
         public bool IsLeaving => Peer?.Stopped.IsCancellationRequested ?? false;
 
         public bool IsInbound { get; init; }
+
+        /// <summary>Whether it does not count when the number of peers is limited.</summary>
+        public bool IsUnconditional { get; init; }
 
         /// <summary>The node's address; null while it is being dialled.</summary>
         public IPAddress? Ip { get; set; }

@@ -17,15 +17,6 @@ public sealed partial class Switch
             TransportConnection transport;
             try
             {
-                await _inboundHandshakes.WaitAsync(_stopping.Token).ConfigureAwait(false);
-            }
-            catch (OperationCanceledException)
-            {
-                return;
-            }
-
-            try
-            {
                 transport = await listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
             }
             catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
@@ -36,33 +27,39 @@ public sealed partial class Switch
             {
                 // Out of file descriptors, for instance; there may be some again soon.
                 SwitchLog.AcceptFailed(_logger, e.Message);
-                _inboundHandshakes.Release();
                 await Task.Delay(AcceptRetryDelay, _options.TimeProvider, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 continue;
             }
 
-            if (!_tasks.TryRun(() => AddInboundAsync(transport)))
+            // At once, never later: a connection that waits to be accepted takes a socket, and the place of one that is honest.
+            IPAddress ip = transport.RemoteEndPoint.Address;
+            string? refusal = FindRefusal(ip);
+            InboundGate.Slot? slot = null;
+            if (refusal is not null || !_inbound.TryEnter(ip, out slot, out refusal))
             {
-                await transport.Stream.DisposeAsync().ConfigureAwait(false);
+                SwitchLog.InboundRefused(_logger, transport.RemoteEndPoint, refusal);
+                await transport.DisposeAsync().ConfigureAwait(false);
+            }
+            else if (!_tasks.TryRun(() => AddInboundAsync(transport, slot)))
+            {
+                slot.Dispose();
+                await transport.DisposeAsync().ConfigureAwait(false);
             }
         }
     }
 
-    private async Task AddInboundAsync(TransportConnection transport)
+    private async Task AddInboundAsync(TransportConnection transport, InboundGate.Slot slot)
     {
         try
         {
             AuthenticatedConnection connection;
             PeerSet.Place place;
-            try
+            using (slot)
             {
                 long start = _options.TimeProvider.GetTimestamp();
-                connection = await ShakeHandsAsync(transport, NodeInfo, dialled: null, _stopping.Token).ConfigureAwait(false);
-                place = await TakeInboundPlaceAsync(connection, transport.RemoteEndPoint.Address, start).ConfigureAwait(false);
-            }
-            finally
-            {
-                _inboundHandshakes.Release();
+                using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(slot.Token, _stopping.Token);
+                connection = await AdmitAsync(transport, NodeInfo, dialled: null, either.Token).ConfigureAwait(false);
+                place = await TakeInboundPlaceAsync(connection, transport.RemoteEndPoint.Address, start, either.Token).ConfigureAwait(false);
             }
 
             await RunPeerAsync(connection, transport.RemoteEndPoint, place, dialledAddress: null, CancellationToken.None).ConfigureAwait(false);
@@ -71,12 +68,13 @@ public sealed partial class Switch
         {
             // Nobody is there to catch it, and a remote must not be able to do more than to be refused.
             await transport.DisposeAsync().ConfigureAwait(false);
-            SwitchLog.InboundRefused(_logger, transport.RemoteEndPoint, e.Message);
+            bool isEvicted = e is OperationCanceledException && slot.Token.IsCancellationRequested;
+            SwitchLog.InboundRefused(_logger, transport.RemoteEndPoint, isEvicted ? "It made room for another, which came while all places were taken." : e.Message);
         }
     }
 
     /// <summary>Takes a place for a node that has dialled; one that comes back while it is still being removed is not sent away.</summary>
-    private async Task<PeerSet.Place> TakeInboundPlaceAsync(AuthenticatedConnection connection, IPAddress ip, long start)
+    private async Task<PeerSet.Place> TakeInboundPlaceAsync(AuthenticatedConnection connection, IPAddress ip, long start, CancellationToken cancellationToken)
     {
         NodeId id = connection.RemoteInfo.Id;
         try
@@ -85,7 +83,7 @@ public sealed partial class Switch
             while (!_peers.TryTakeForInbound(id, ip, Id, out place))
             {
                 TimeSpan left = _options.HandshakeTimeout - _options.TimeProvider.GetElapsedTime(start);
-                await place.Left.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, _options.TimeProvider, _stopping.Token).ConfigureAwait(false);
+                await place.Left.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, _options.TimeProvider, cancellationToken).ConfigureAwait(false);
             }
 
             return place;
@@ -127,12 +125,12 @@ public sealed partial class Switch
         CancellationToken cancellationToken)
     {
         MultiplexedConnection multiplexed = new(
-            _options.Connection,
+            _connectionOptions,
             connection.Connection,
             _channels!,
             connection.RemoteInfo.Channels,
             _keepAlive);
-        Peer peer = new(_options.Connection, multiplexed, connection.RemoteInfo, remoteEndPoint, dialledAddress);
+        Peer peer = new(this, _connectionOptions, multiplexed, connection.RemoteInfo, remoteEndPoint, dialledAddress);
         _peers.Settle(place, peer);
         TaskCompletionSource added = new(TaskCreationOptions.RunContinuationsAsynchronously);
         if (!_tasks.TryRun(() => LiveToTheEndAsync(peer, multiplexed, connection, place, added)))
@@ -145,13 +143,27 @@ public sealed partial class Switch
         try
         {
             await added.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
-            return peer;
         }
         catch (OperationCanceledException)
         {
             peer.Stop(new DisconnectReason(DisconnectKind.Stopped, "The dial was cancelled before all reactors knew the peer."));
             throw;
         }
+
+        if (!peer.Stopped.IsCancellationRequested)
+        {
+            return peer;
+        }
+
+        DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
+        throw new HandshakeException(
+            reason.Kind == DisconnectKind.SwitchStopped ? HandshakeFailure.SwitchStopped : HandshakeFailure.PeerStopped,
+            $"Node {peer.Id} was connected for a moment. {reason.Message}",
+            reason.Exception)
+        {
+            RemoteId = peer.Id,
+            RemoteInfo = peer.NodeInfo,
+        };
     }
 
     // Whatever goes wrong, a logger that throws for instance: the socket is closed, the place given back, and nobody waits for ever.
@@ -207,6 +219,9 @@ public sealed partial class Switch
         {
             _peers.Show(place);
             SwitchLog.PeerAdded(_logger, peer.Id, peer.RemoteEndPoint, peer.IsOutbound);
+
+            // A ban of before finds only the peers that are shown.
+            StopIfRefused(peer);
             foreach (Reactor reactor in _reactors)
             {
                 if (!await CallAsync(reactor, nameof(Reactor.AddPeerAsync), peer, () => reactor.AddPeerAsync(peer, peer.Stopped)).ConfigureAwait(false))
@@ -223,6 +238,11 @@ public sealed partial class Switch
         // At once, so that a reactor that takes its time does not keep the others from hearing of it.
         await Task.WhenAll(initialised.Select(reactor =>
             CallAsync(reactor, nameof(Reactor.RemovePeerAsync), peer, () => reactor.RemovePeerAsync(peer, reason)))).ConfigureAwait(false);
+        if (reason.Kind == DisconnectKind.Misbehaved && !peer.IsBanned)
+        {
+            Ban(AccessTarget.Of(peer.Id), reason.Message);
+        }
+
         _peers.Leave(place);
         SwitchLog.PeerRemoved(_logger, peer.Id, peer.RemoteEndPoint, reason.ToString(), reason.Exception);
     }

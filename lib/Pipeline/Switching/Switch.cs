@@ -1,4 +1,6 @@
+using System.Collections.Immutable;
 using System.Net;
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Pipeline.Cryptography;
@@ -15,16 +17,19 @@ namespace Pipeline.Switching;
 /// </summary>
 public sealed partial class Switch : ISwitch, IAsyncDisposable
 {
+    private static readonly TimeSpan MinLazyPeriod = TimeSpan.FromMilliseconds(10);
     private static readonly TimeSpan AcceptRetryDelay = TimeSpan.FromMilliseconds(100);
 
     private readonly NodeKey _key;
     private readonly SwitchOptions _options;
+    private readonly ConnectionOptions _connectionOptions;
     private readonly ILogger _logger;
     private readonly PeerSet _peers;
     private readonly KeepAlive _keepAlive;
     private readonly TaskGroup _tasks = new();
     private readonly CancellationTokenSource _stopping = new();
-    private readonly SemaphoreSlim _inboundHandshakes;
+    private readonly InboundGate _inbound;
+    private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Guarded by _gate. Invariant: reactors are added only before the start; the stop happens once, and nothing starts after it.
     // _channels, _nodeInfo and _listener are set by the start and do not change after it.
@@ -47,9 +52,23 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
         _key = key;
         _options = options ?? new SwitchOptions();
         _logger = logger ?? NullLogger<Switch>.Instance;
-        _peers = new PeerSet(_options.MaxInboundPeers, _options.AllowDuplicateIp);
-        _keepAlive = new KeepAlive(_options.Connection);
-        _inboundHandshakes = new SemaphoreSlim(_options.MaxInboundHandshakes);
+        _connectionOptions = _options.Connection with { TimeProvider = _options.TimeProvider };
+        _peers = new PeerSet(_options);
+        _keepAlive = new KeepAlive(_connectionOptions);
+        _inbound = new InboundGate(
+            _options.MaxInboundHandshakes,
+            _options.MaxInboundHandshakesPerIp,
+            _options.MaxInboundConnectionRatePerIp,
+            _options.TimeProvider);
+        _redials = new RedialSchedule(_options.PersistentPeersMaxDialPeriod, _options.NextDouble);
+        _private = [.. _options.PrivatePeers];
+        _accessRules = _options.AccessRules;
+        Bans = _options.Bans ?? new BanList(timeProvider: _options.TimeProvider);
+        Bans.Added += OnBanAdded;
+        foreach (NetAddress address in _options.PersistentPeers)
+        {
+            AddPersistentPeer(address);
+        }
     }
 
     /// <summary>The node's id.</summary>
@@ -68,6 +87,9 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
     /// <inheritdoc />
     public IReadOnlyCollection<IPeer> Peers => _peers.Connected;
 
+    /// <inheritdoc />
+    public PeerCounts Counts => _peers.Counts;
+
     /// <summary>Adds a reactor. Possible only before the start.</summary>
     /// <exception cref="InvalidOperationException">The switch has been started, or the reactor has been added to one.</exception>
     /// <exception cref="ArgumentException">Another reactor has the same name or one of its channels, or there are too many channels.</exception>
@@ -82,7 +104,7 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             }
 
             EnsureFits(reactor);
-            reactor.SetSwitch(this, _options.Connection, (failed, where, e) => SwitchLog.ReactorFailed(_logger, failed.Name, where, e));
+            reactor.SetSwitch(this, _connectionOptions, (failed, where, e) => SwitchLog.ReactorFailed(_logger, failed.Name, where, e));
             _reactors.Add(reactor);
         }
     }
@@ -129,84 +151,54 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
     public async ValueTask DisposeAsync() => await StopAsync().ConfigureAwait(false);
 
     /// <inheritdoc />
-    public async Task<IPeer> DialAsync(NetAddress address, CancellationToken cancellationToken = default)
-    {
-        ArgumentNullException.ThrowIfNull(address);
-        if (!_tasks.TryEnter())
-        {
-            throw new HandshakeException(HandshakeFailure.SwitchStopped, "The switch has been stopped, so it dials no more.");
-        }
-
-        PeerSet.Place? place = null;
-        try
-        {
-            NodeInfo localInfo = _isStarted
-                ? NodeInfo
-                : throw new InvalidOperationException("The switch cannot dial: it has not been started, or its reactors have not all started yet.");
-            place = _peers.TakeForDial(address.Id);
-            using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
-            TransportConnection transport = await _options.Transport.ConnectAsync(address, either.Token).ConfigureAwait(false);
-            AuthenticatedConnection connection = await ShakeHandsAsync(transport, localInfo, address.Id, either.Token).ConfigureAwait(false);
-            try
-            {
-                _peers.Commit(place, transport.RemoteEndPoint.Address);
-            }
-            catch
-            {
-                await connection.DisposeAsync().ConfigureAwait(false);
-                throw;
-            }
-
-            PeerSet.Place taken = place;
-            place = null;
-            return await RunPeerAsync(connection, transport.RemoteEndPoint, taken, address, cancellationToken).ConfigureAwait(false);
-        }
-        catch (Exception e)
-        {
-            if (place is not null)
-            {
-                _peers.Leave(place);
-            }
-
-            if (e is OperationCanceledException && _stopping.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
-            {
-                throw new HandshakeException(HandshakeFailure.SwitchStopped, "The switch stops, so it dials no more.", e);
-            }
-
-            throw;
-        }
-        finally
-        {
-            _tasks.Exit();
-        }
-    }
-
-    /// <inheritdoc />
-    public IReadOnlyList<BroadcastResult> TryBroadcast(SerializedMessage message)
+    public IReadOnlyList<BroadcastResult> TryBroadcast(SerializedMessage message, IEnumerable<IPeer>? recipients = null)
     {
         ArgumentNullException.ThrowIfNull(message);
-        return [.. Having(message.Channel).Select(peer => new BroadcastResult(peer, peer.TrySend(message)))];
+        return [.. (recipients ?? Having(message.Channel)).Select(peer => new BroadcastResult(peer, peer.TrySend(message)))];
     }
 
     /// <inheritdoc />
-    public async Task<IReadOnlyList<BroadcastResult>> BroadcastAsync(SerializedMessage message, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<BroadcastResult>> BroadcastAsync(
+        SerializedMessage message,
+        IEnumerable<IPeer>? recipients = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(message);
 
         // All sends begin at once, so that none waits for another.
-        return await Task.WhenAll(Having(message.Channel).Select(SendAsync)).ConfigureAwait(false);
+        return await Task.WhenAll((recipients ?? Having(message.Channel)).Select(SendAsync)).ConfigureAwait(false);
 
-        async Task<BroadcastResult> SendAsync(Peer peer) =>
+        async Task<BroadcastResult> SendAsync(IPeer peer) =>
             new(peer, await peer.SendAsync(message, timeout: null, cancellationToken).ConfigureAwait(false));
     }
 
     /// <inheritdoc />
-    public Task StopPeerGracefullyAsync(IPeer peer)
+    public async IAsyncEnumerable<PeerChange> WatchPeersAsync([EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(peer);
-        return peer is Peer own && _peers.Connected.Contains(own)
-            ? own.StopGracefullyAsync(new DisconnectReason(DisconnectKind.Stopped, "This node is done with the peer."))
-            : Task.CompletedTask;
+        ImmutableArray<Peer> seen = [];
+        while (true)
+        {
+            // Before the peers are looked at: a switch that has stopped shows no more of them.
+            bool isStopped = _stopped.Task.IsCompleted;
+            (ImmutableArray<Peer> connected, Task changed) = _peers.Observe();
+            foreach (Peer gone in seen.Except(connected))
+            {
+                yield return new PeerChange(gone, IsConnected: false);
+            }
+
+            foreach (Peer added in connected.Except(seen))
+            {
+                yield return new PeerChange(added, IsConnected: true);
+            }
+
+            seen = connected;
+            if (isStopped)
+            {
+                yield break;
+            }
+
+            await Task.WhenAny(changed, _stopped.Task).WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
     }
 
     private IEnumerable<Peer> Having(ChannelDescriptor channel) => _peers.Connected.Where(peer => peer.HasChannel(channel.Id));
@@ -235,7 +227,18 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
         }
 
         // Says what is wrong with the channels of the reactor itself, or that there are too many.
-        _ = new ChannelTable(_reactors.Append(reactor).SelectMany(added => added.Channels));
+        try
+        {
+            _ = new ChannelTable(_reactors.Append(reactor).SelectMany(added => added.Channels));
+        }
+        catch (ArgumentException e)
+        {
+            string others = string.Join(", ", _reactors.Select(added => $"'{added.Name}'"));
+            throw new ArgumentException(
+                $"Reactor '{reactor.Name}' cannot be added{(others.Length > 0 ? $" to {others}" : "")}: {e.Message}",
+                nameof(reactor),
+                e);
+        }
     }
 
     private async Task StartOnceAsync(CancellationToken cancellationToken)
@@ -267,6 +270,12 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             {
                 SwitchLog.Listening(_logger, Id, listener.LocalEndPoint);
                 _tasks.TryRun(() => AcceptAsync(listener));
+            }
+
+            StartStayingConnected();
+            if (_options.LazyPeerTime is { } time)
+            {
+                _tasks.TryRun(() => WatchForLazyPeersAsync(time));
             }
         }
         catch
@@ -325,6 +334,13 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             .WaitAsync(_options.ReactorGracePeriod, _options.TimeProvider)
             .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _keepAlive.Dispose();
+        Bans.Added -= OnBanAdded;
+        if (_options.Bans is null)
+        {
+            await Bans.DisposeAsync().ConfigureAwait(false);
+        }
+
+        _stopped.SetResult();
     }
 
     private async Task StopReactorsAsync(IEnumerable<Reactor> reactors)

@@ -1,5 +1,6 @@
 using System.Net;
 using Pipeline.Cryptography;
+using Pipeline.Transport;
 
 namespace Pipeline.Switching;
 

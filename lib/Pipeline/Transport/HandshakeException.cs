@@ -59,6 +59,21 @@ public enum HandshakeFailure
     /// <summary>There are as many inbound peers as this node takes.</summary>
     TooManyInboundPeers,
 
+    /// <summary>The remote's address connects more often than this node takes, or there are as many connections in their handshake as it takes.</summary>
+    TooManyConnections,
+
+    /// <summary>This node's lists of whom it allows and denies keep the remote out.</summary>
+    Denied,
+
+    /// <summary>The remote, or its address, is banned at this node.</summary>
+    Banned,
+
+    /// <summary>A filter of this node said no, failed, or took too long.</summary>
+    Filtered,
+
+    /// <summary>The connection came about, and ended before all reactors had added the peer.</summary>
+    PeerStopped,
+
     /// <summary>This node stops.</summary>
     SwitchStopped,
 }

@@ -1,10 +1,8 @@
-using System.Net;
 using System.Threading.Channels;
 using System.Threading.Tasks.Dataflow;
 using Google.Protobuf.WellKnownTypes;
-using Pipeline.Cryptography;
 using Pipeline.Dataflow;
-using Pipeline.Transport;
+using Pipeline.Tests.Support;
 using Pipeline.Wire;
 
 namespace Pipeline.Tests.Conformance;
@@ -118,31 +116,11 @@ public sealed class ReactorOutboxTarget : TargetUnderTest<OutboundEnvelope>
 
     public override int ValueOf(OutboundEnvelope item) => ((Int32Value)item.Message).Value;
 
-    private sealed class SlowPeer(ReactorOutboxTarget target) : IPeer
+    private sealed class SlowPeer(ReactorOutboxTarget target) : StubPeer
     {
         private Task _last = Task.CompletedTask;
 
-        public NodeId Id => throw new NotSupportedException();
-
-        public NodeInfo NodeInfo => throw new NotSupportedException();
-
-        public bool IsOutbound => throw new NotSupportedException();
-
-        public NetAddress? DialledAddress => throw new NotSupportedException();
-
-        public IPEndPoint RemoteEndPoint => throw new NotSupportedException();
-
-        public CancellationToken Stopped => throw new NotSupportedException();
-
-        public Task<DisconnectReason> Completion => throw new NotSupportedException();
-
-        public ITargetBlock<SerializedMessage> Outgoing => throw new NotSupportedException();
-
-        public bool HasChannel(byte channelId) => true;
-
-        public SendResult TrySend(SerializedMessage message) => throw new NotSupportedException();
-
-        public ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout, CancellationToken cancellationToken)
+        public override ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout, CancellationToken cancellationToken)
         {
             Task<SendResult> sending = SendAfterAsync(_last, Int32Value.Parser.ParseFrom(message.Span).Value);
             _last = sending;
@@ -157,9 +135,5 @@ public sealed class ReactorOutboxTarget : TargetUnderTest<OutboundEnvelope>
             target.Finish(value);
             return SendResult.Queued;
         }
-
-        public void Stop(DisconnectReason reason) => throw new NotSupportedException();
-
-        public ConnectionStatus GetStatus() => throw new NotSupportedException();
     }
 }

@@ -1,11 +1,9 @@
-using System.Net;
 using System.Threading.Tasks.Dataflow;
 using Google.Protobuf;
 using Google.Protobuf.Reflection;
 using Google.Protobuf.WellKnownTypes;
-using Pipeline.Cryptography;
 using Pipeline.Dataflow;
-using Pipeline.Transport;
+using Pipeline.Tests.Support;
 
 namespace Pipeline.Tests.Dataflow;
 
@@ -88,34 +86,14 @@ public sealed class ReactorOutboxTests
         public void WriteTo(CodedOutputStream output) => throw new NotSupportedException();
     }
 
-    private sealed class QueuePeer(bool hasRoom) : IPeer
+    private sealed class QueuePeer(bool hasRoom) : StubPeer
     {
         private readonly TaskCompletionSource _room = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private int _sent;
 
         public int Sent => Volatile.Read(ref _sent);
 
-        public NodeId Id => default;
-
-        public NodeInfo NodeInfo => new();
-
-        public bool IsOutbound => false;
-
-        public NetAddress? DialledAddress => null;
-
-        public IPEndPoint RemoteEndPoint => new(IPAddress.Loopback, 1);
-
-        public CancellationToken Stopped => CancellationToken.None;
-
-        public Task<DisconnectReason> Completion => throw new NotSupportedException();
-
-        public ITargetBlock<SerializedMessage> Outgoing => throw new NotSupportedException();
-
-        public bool HasChannel(byte channelId) => true;
-
-        public SendResult TrySend(SerializedMessage message) => throw new NotSupportedException();
-
-        public async ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout, CancellationToken cancellationToken)
+        public override async ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout, CancellationToken cancellationToken)
         {
             Interlocked.Increment(ref _sent);
             if (!hasRoom)
@@ -127,9 +105,5 @@ public sealed class ReactorOutboxTests
         }
 
         public void Release() => _room.SetResult();
-
-        public void Stop(DisconnectReason reason) => throw new NotSupportedException();
-
-        public ConnectionStatus GetStatus() => throw new NotSupportedException();
     }
 }

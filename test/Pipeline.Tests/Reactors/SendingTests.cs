@@ -79,7 +79,7 @@ public sealed class SendingTests
 
         IReadOnlyList<BroadcastResult> tried = node.Switch.TryBroadcast(Common, Small);
         Assert.That(tried, Is.EquivalentTo([new BroadcastResult(toSlow, SendResult.QueueFull), new BroadcastResult(toFast, SendResult.Queued)]));
-        Task<IReadOnlyList<BroadcastResult>> waiting = node.Switch.BroadcastAsync(Common, Small, cancellationToken);
+        Task<IReadOnlyList<BroadcastResult>> waiting = node.Switch.BroadcastAsync(Common, Small, recipients: null, cancellationToken);
         await fast.UntilAsync(() => fast.Recording.Received.Count == 2, cancellationToken);
         Assert.That(waiting.IsCompleted, Is.False);
         Assert.That(fast.Recording.Received.Select(entry => BytesValue.Parser.ParseFrom(entry.Data)), Has.All.EqualTo(Small));

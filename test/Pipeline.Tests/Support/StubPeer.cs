@@ -7,7 +7,7 @@ using Pipeline.Transport;
 namespace Pipeline.Tests.Support;
 
 /// <summary>A peer without a connection: it can be stopped and keeps what it is stopped for.</summary>
-internal sealed class StubPeer : IPeer, IDisposable
+internal class StubPeer : IPeer, IDisposable
 {
     private readonly CancellationTokenSource _stopped = new();
     private readonly TaskCompletionSource<DisconnectReason> _completion = new();
@@ -17,6 +17,10 @@ internal sealed class StubPeer : IPeer, IDisposable
     public NodeInfo NodeInfo => new() { Id = Id, Moniker = "stub" };
 
     public bool IsOutbound => false;
+
+    public bool IsPersistent => false;
+
+    public PeerItems Items { get; } = new();
 
     public NetAddress? DialledAddress => null;
 
@@ -34,7 +38,7 @@ internal sealed class StubPeer : IPeer, IDisposable
 
     public SendResult TrySend(SerializedMessage message) => SendResult.PeerStopped;
 
-    public ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout, CancellationToken cancellationToken) =>
+    public virtual ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout, CancellationToken cancellationToken) =>
         new(SendResult.PeerStopped);
 
     public void Stop(DisconnectReason reason)
@@ -44,7 +48,21 @@ internal sealed class StubPeer : IPeer, IDisposable
         _completion.TrySetResult(Reason);
     }
 
+    public Task StopGracefullyAsync(DisconnectReason? reason = null)
+    {
+        Stop(reason ?? new DisconnectReason(DisconnectKind.Stopped, "Done."));
+        return Completion;
+    }
+
+    public void MarkUseful()
+    {
+    }
+
     public ConnectionStatus GetStatus() => new(TimeSpan.Zero, 0, 0, false, []);
 
-    public void Dispose() => _stopped.Dispose();
+    public void Dispose()
+    {
+        _stopped.Dispose();
+        GC.SuppressFinalize(this);
+    }
 }

@@ -25,6 +25,8 @@ internal sealed class TestNode : IAsyncDisposable, ILogger<Switch>
             Moniker = "test",
             ListenEndPoint = new IPEndPoint(IPAddress.Loopback, 0),
             AllowDuplicateIp = true,
+            MaxInboundConnectionRatePerIp = null,
+            MaxInboundHandshakesPerIp = null,
             Transport = Transport,
         };
         Switch = new Switch(key, configure?.Invoke(options) ?? options, this);

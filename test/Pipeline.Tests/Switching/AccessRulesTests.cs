@@ -3,6 +3,7 @@ using System.Net;
 using CsCheck;
 using Pipeline.Cryptography;
 using Pipeline.Switching;
+using Pipeline.Transport;
 
 namespace Pipeline.Tests.Switching;
 

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 using Pipeline.Cryptography;
 using Pipeline.Switching;
 using Pipeline.Tests.Support;
+using Pipeline.Transport;
 
 namespace Pipeline.Tests.Switching;
 

@@ -1,6 +1,7 @@
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Tests.Support;
+using Pipeline.Transport;
 
 namespace Pipeline.Tests.Switching;
 
@@ -34,6 +35,7 @@ public sealed class GrammarTests
             await GoneAsync(cancellationToken, a, b);
             Assert.That(ending.Recording.Reasons[ended].Message, Is.EqualTo("It lied."));
             Assert.That(other.Recording.Reasons[left], Is.EqualTo(await left.Completion));
+            Assert.That(ending.Switch.Bans.Remove(AccessTarget.Of(other.Switch.Id)), Is.True);
         }
 
         await ExpectWordsAsync(a, b);

@@ -70,7 +70,7 @@ public sealed class HistoryTests
                     Find(node, other)?.Stop(new DisconnectReason(DisconnectKind.Stopped, "Enough."));
                     break;
                 case StepKind.StopGracefully:
-                    going.Add(Find(node, other) is { } peer ? node.Switch.StopPeerGracefullyAsync(peer) : Task.CompletedTask);
+                    going.Add(Find(node, other) is { } peer ? peer.StopGracefullyAsync() : Task.CompletedTask);
                     break;
                 case StepKind.Fail:
                     FailOnce(node.Recording, step.Callback);

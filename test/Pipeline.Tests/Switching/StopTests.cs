@@ -227,7 +227,7 @@ public sealed class StopTests
                 Assert.That(toB.TrySend(message), Is.EqualTo(SendResult.Queued));
             }
 
-            Task stopping = a.Switch.StopPeerGracefullyAsync(toB);
+            Task stopping = toB.StopGracefullyAsync();
             using SerializedMessage late = SerializedMessage.Create(Chat, [0]);
             Assert.That(toB.TrySend(late), Is.EqualTo(SendResult.PeerStopped));
             await stopping.WaitAsync(cancellationToken);
@@ -249,18 +249,18 @@ public sealed class StopTests
     public async Task A_graceful_stop_of_a_remote_that_does_not_read_ends_in_time(CancellationToken cancellationToken)
     {
         FakeTimeProvider time = new();
-        await using TestNode node = await TestNode.StartAsync(options => options with { Connection = new ConnectionOptions { TimeProvider = time } }, Recording());
+        await using TestNode node = await TestNode.StartAsync(options => options with { TimeProvider = time }, Recording());
         using NodeKey key = NodeKey.Create();
         await using RawRemote remote = await RawRemote.ConnectAsync(node.Switch, key, null, cancellationToken);
         IPeer peer = await node.PeerAsync(key.Id, cancellationToken);
-        Task stopping = node.Switch.StopPeerGracefullyAsync(peer);
+        Task stopping = peer.StopGracefullyAsync();
         Assert.That(stopping.IsCompleted, Is.False);
         time.Advance(TimeSpan.FromSeconds(5));
         await stopping.WaitAsync(cancellationToken);
         Assert.That((await peer.Completion).Kind, Is.EqualTo(DisconnectKind.Stopped));
         await node.UntilAsync(() => node.Switch.Peers.Count == 0, cancellationToken);
         Assert.That(node.Transport.Open, Is.Zero);
-        await node.Switch.StopPeerGracefullyAsync(peer).WaitAsync(cancellationToken);
+        await peer.StopGracefullyAsync().WaitAsync(cancellationToken);
     }
 
     private static RecordingReactor Recording() => new("recording", Chat);

@@ -3,7 +3,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 
-namespace Pipeline.Switching;
+namespace Pipeline.Transport;
 
 /// <summary>
 /// An IP address as a number of 128 bits, without a zone. An IPv4 address is the one of IPv6 that it is mapped to (RFC 4291, section 2.5.5.2),

@@ -3,11 +3,10 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using Pipeline.Cryptography;
-using Pipeline.Transport;
 
-namespace Pipeline.Switching;
+namespace Pipeline.Transport;
 
-/// <summary>Whom a ban, or an entry of a list of <see cref="AccessRules"/>, is about: a node, an IP address, or a subnet.</summary>
+/// <summary>Whom a ban, or an entry of a list of those who are kept in or out, is about: a node, an IP address, or a subnet.</summary>
 /// <remarks>
 /// An IPv4 address and the one of IPv6 that it is mapped to (<c>::ffff:203.0.113.7</c>) are the same, alone and in subnets; a subnet of IPv6
 /// that is wider than all of IPv4 (<c>::/0</c>) holds addresses of IPv6 only. Zones (<c>%eth0</c>) do not count. A subnet of one address is
