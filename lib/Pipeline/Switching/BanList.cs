@@ -52,6 +52,17 @@ public sealed class BanList : IAsyncDisposable
     internal BanList(string path, int capacity, TimeProvider? timeProvider, ILogger<BanList>? logger, Action<string, byte[]> replace)
         : this(capacity, timeProvider, logger)
     {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (Directory.Exists(path))
+        {
+            throw new ArgumentException($"'{path}' is a folder. Bans are kept in a file, such as '{Path.Combine(path, "bans.json")}'.", nameof(path));
+        }
+
+        if (IsDevice(Path.GetFullPath(path)))
+        {
+            throw new ArgumentException($"'{path}' is no place for a file. For bans that are not kept, make a list without one.", nameof(path));
+        }
+
         // A file that was written with a larger capacity is read all the same.
         long maxSize = BanFile.MaxSize(Math.Max(capacity, 2 * DefaultCapacity));
         _store = new BanStore(path, maxSize, () => Bans, replace, _timeProvider, _logger);
@@ -119,19 +130,14 @@ public sealed class BanList : IAsyncDisposable
     /// <param name="capacity">The most bans the list keeps. At least 1.</param>
     /// <param name="timeProvider">Where time comes from. Default: the system's clock.</param>
     /// <param name="logger">Where bans, and faults of the file, are logged. Default: nowhere.</param>
-    /// <exception cref="ArgumentException"><paramref name="path"/> is empty or a folder.</exception>
+    /// <exception cref="ArgumentException"><paramref name="path"/> is empty, a folder or a device.</exception>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="capacity"/> is less than 1.</exception>
     public static BanList Open(
         string path,
         int capacity = DefaultCapacity,
         TimeProvider? timeProvider = null,
-        ILogger<BanList>? logger = null)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        return Directory.Exists(path)
-            ? throw new ArgumentException($"'{path}' is a folder. Bans are kept in a file, such as '{Path.Combine(path, "bans.json")}'.", nameof(path))
-            : new BanList(path, capacity, timeProvider, logger, static (path, content) => OwnerFile.Replace(path, content));
-    }
+        ILogger<BanList>? logger = null) =>
+        new(path, capacity, timeProvider, logger, static (path, content) => OwnerFile.Replace(path, content));
 
     /// <summary>Bans somebody from now on.</summary>
     /// <param name="target">Whom.</param>
@@ -232,6 +238,12 @@ public sealed class BanList : IAsyncDisposable
 
     /// <summary>Writes what was changed before to the file, and ends. What is changed later is in memory only.</summary>
     public ValueTask DisposeAsync() => _store?.DisposeAsync() ?? ValueTask.CompletedTask;
+
+    // A file that is damaged is moved, and one that is written is replaced: for root, /dev/null too, which people name to get rid of things.
+    private static bool IsDevice(string fullPath) =>
+        !OperatingSystem.IsWindows()
+        && fullPath.StartsWith("/dev/", StringComparison.Ordinal)
+        && !fullPath.StartsWith("/dev/shm/", StringComparison.Ordinal);
 
     // Called with the gate held, as those below.
     private bool TryAdd(Ban ban, DateTimeOffset now)

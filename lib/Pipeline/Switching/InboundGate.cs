@@ -21,7 +21,7 @@ internal sealed class InboundGate
     private const int IPv6SourcePrefix = 64;
 
     private readonly int _maxHandshakes;
-    private readonly int _maxHandshakesPerIp;
+    private readonly int? _maxHandshakesPerIp;
     private readonly int? _connectionsPerSecondPerIp;
 
     // Guarded by _gate, as what changes in sources and slots. Invariant: _sources are those with a slot; _byCount[n] are those with n slots,
@@ -36,7 +36,7 @@ internal sealed class InboundGate
     private InboundGateCounts _counts;
 
     /// <param name="maxHandshakes">Handshakes at once. At least 1.</param>
-    /// <param name="maxHandshakesPerIp">Handshakes at once from one source, at least 1; null: as many as there may be.</param>
+    /// <param name="maxHandshakesPerIp">Handshakes at once from one source, at least 1; null: no limit.</param>
     /// <param name="connectionsPerSecondPerIp">
     /// Connections a second from one source, at least 1; so many may come at once after a pause. Null: no limit.
     /// </param>
@@ -47,9 +47,9 @@ internal sealed class InboundGate
         ArgumentOutOfRangeException.ThrowIfLessThan(maxHandshakesPerIp ?? maxHandshakes, 1, nameof(maxHandshakesPerIp));
         ArgumentNullException.ThrowIfNull(timeProvider);
         _maxHandshakes = maxHandshakes;
-        _maxHandshakesPerIp = Math.Min(maxHandshakesPerIp ?? maxHandshakes, maxHandshakes);
+        _maxHandshakesPerIp = maxHandshakesPerIp;
         _connectionsPerSecondPerIp = connectionsPerSecondPerIp;
-        _byCount = [.. Enumerable.Range(0, _maxHandshakesPerIp + 1).Select(_ => new LinkedList<Source>())];
+        _byCount = [.. Enumerable.Range(0, Math.Min(maxHandshakesPerIp ?? maxHandshakes, maxHandshakes) + 1).Select(_ => new LinkedList<Source>())];
         if (connectionsPerSecondPerIp is { } perSecond)
         {
             ArgumentOutOfRangeException.ThrowIfLessThan(perSecond, 1, nameof(connectionsPerSecondPerIp));
@@ -106,7 +106,7 @@ internal sealed class InboundGate
             }
 
             Source? source = _sources.GetValueOrDefault(bits);
-            if (source?.Slots.Count == _maxHandshakesPerIp)
+            if (source is not null && source.Slots.Count == _maxHandshakesPerIp)
             {
                 _counts = _counts with { TooManyOfSource = _counts.TooManyOfSource + 1 };
                 refusal = $"There are {_maxHandshakesPerIp} handshakes with {ip}, as many as this node takes at once.";

@@ -24,7 +24,7 @@ public sealed class InboundGateTests
             .Sample(
                 (max, limit, steps) =>
                 {
-                    int maxOfSource = limit == 0 ? max : Math.Min(limit, max);
+                    int maxOfSource = limit == 0 ? int.MaxValue : limit;
                     InboundGate gate = new(max, limit == 0 ? null : limit, connectionsPerSecondPerIp: null, TimeProvider.System);
 
                     // In the order in which they came; a slot that was evicted is in the second until it is disposed.
