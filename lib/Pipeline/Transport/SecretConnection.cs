@@ -1,5 +1,4 @@
 using System.IO.Pipelines;
-using System.Net.Sockets;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Pipeline.Cryptography;
@@ -165,22 +164,12 @@ public sealed class SecretConnection : Stream
 
     /// <summary>
     /// Sends what was written and says that nothing more will come: the remote reads to the end, while this side can still read. Over a
-    /// stream that is not a socket the remote sees no end until the stream is closed.
+    /// stream that is neither a socket's nor <see cref="IHalfClosable"/> the remote sees no end until the stream is closed.
     /// </summary>
     public async ValueTask CompleteWritesAsync()
     {
         await _output.CompleteAsync().ConfigureAwait(false);
-        if (_stream is NetworkStream network)
-        {
-            try
-            {
-                network.Socket.Shutdown(SocketShutdown.Send);
-            }
-            catch (Exception e) when (e is SocketException or ObjectDisposedException)
-            {
-                // The remote is gone, or this side was closed: either way nothing more will come.
-            }
-        }
+        IHalfClosable.TryCompleteWrites(_stream);
     }
 
     /// <inheritdoc />

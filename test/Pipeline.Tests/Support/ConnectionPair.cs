@@ -1,5 +1,6 @@
 using System.Net;
 using Pipeline.Cryptography;
+using Pipeline.Testing;
 using Pipeline.Transport;
 
 namespace Pipeline.Tests.Support;
@@ -8,13 +9,16 @@ namespace Pipeline.Tests.Support;
 internal sealed record ConnectionPair(SecretConnection A, SecretConnection B, Stream StreamA, Stream StreamB) : IAsyncDisposable
 {
     public static Task<ConnectionPair> OverAsync(Medium medium) =>
-        medium == Medium.Tcp ? OverTcpAsync() : OverMemoryAsync(splits: Splits.Random(7));
+        medium == Medium.Tcp ? OverTcpAsync() : OverMemoryAsync(splitSeed: 7);
 
-    public static async Task<ConnectionPair> OverMemoryAsync(int capacity = 64 * 1024, Func<int>? splits = null, bool leaveOpen = false)
+    public static async Task<ConnectionPair> OverMemoryAsync(int capacity = 64 * 1024, int? splitSeed = null, bool leaveOpen = false)
     {
-        (MemoryDuplex a, MemoryDuplex b) = MemoryDuplex.CreatePair(capacity, splits);
-        return await EstablishAsync(a, b, leaveOpen);
+        (MemoryDuplex a, MemoryDuplex b) = MemoryDuplex.CreatePair(capacity);
+        return await (splitSeed is { } seed ? EstablishAsync(Split(a, seed), Split(b, seed + 1), leaveOpen) : EstablishAsync(a, b, leaveOpen));
     }
+
+    /// <summary>A stream whose reads bring from one byte to a few frames.</summary>
+    public static FaultyStream Split(Stream stream, int seed) => new(stream, new FaultPlan { Seed = seed, SplitWithin = 1 << 13 });
 
     public static async Task<ConnectionPair> OverTcpAsync()
     {

@@ -1,7 +1,9 @@
+using Pipeline.Testing;
+
 namespace Pipeline.Tests.Support;
 
 /// <summary>A remote that says what was recorded, whatever it is told.</summary>
-internal sealed class ReplayStream(ReadOnlyMemory<byte> script, Func<int>? splits = null) : TestStream
+internal sealed class ReplayStream(ReadOnlyMemory<byte> script, Func<int>? splits = null) : DuplexStream
 {
     private readonly Func<int> _splits = splits ?? Splits.None;
     private readonly MemoryStream _written = new();

@@ -1,6 +1,7 @@
 using System.IO.Pipelines;
 using System.Security.Cryptography;
 using Pipeline.Cryptography;
+using Pipeline.Testing;
 using Pipeline.Tests.Support;
 using Pipeline.Transport;
 

@@ -1,6 +1,7 @@
 using Google.Protobuf;
 using Microsoft.Extensions.Time.Testing;
 using Pipeline.Cryptography;
+using Pipeline.Testing;
 using Pipeline.Tests.Support;
 using Pipeline.Transport;
 using Pipeline.Wire;
@@ -51,10 +52,10 @@ public sealed class HandshakeTests
     public async Task Two_nodes_learn_who_and_what_the_other_is(CancellationToken cancellationToken)
     {
         using NodeKey otherKey = NodeKey.Create();
-        (MemoryDuplex a, MemoryDuplex b) = MemoryDuplex.CreatePair(splits: Splits.Random(1));
+        (MemoryDuplex a, MemoryDuplex b) = MemoryDuplex.CreatePair();
 
-        Task<AuthenticatedConnection> dialling = Handshake.PerformAsync(a, _key, Info, otherKey.Id, cancellationToken: cancellationToken);
-        await using AuthenticatedConnection accepted = await Handshake.PerformAsync(b, otherKey, InfoOf(otherKey), cancellationToken: cancellationToken);
+        Task<AuthenticatedConnection> dialling = Handshake.PerformAsync(ConnectionPair.Split(a, seed: 1), _key, Info, otherKey.Id, cancellationToken: cancellationToken);
+        await using AuthenticatedConnection accepted = await Handshake.PerformAsync(ConnectionPair.Split(b, seed: 2), otherKey, InfoOf(otherKey), cancellationToken: cancellationToken);
         await using AuthenticatedConnection dialled = await dialling;
 
         Assert.That(dialled.RemoteInfo, Is.EqualTo(InfoOf(otherKey)));
@@ -539,7 +540,7 @@ public sealed class HandshakeTests
     }
 
     private async Task<HandshakeException> RefusesAsync(
-        TestStream stream,
+        DuplexStream stream,
         HandshakeFailure failure,
         string reason,
         CancellationToken cancellationToken,

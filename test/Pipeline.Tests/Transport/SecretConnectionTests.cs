@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using Microsoft.Extensions.Time.Testing;
 using Pipeline.Cryptography;
+using Pipeline.Testing;
 using Pipeline.Tests.Support;
 using Pipeline.Transport;
 
@@ -58,7 +59,6 @@ public sealed class SecretConnectionTests(Medium medium)
         "unflushed"u8.CopyTo(pair.A.Output.GetSpan());
         pair.A.Output.Advance(9);
         await pair.A.CompleteWritesAsync();
-        (pair.StreamA as MemoryDuplex)?.CompleteWrites();
 
         using MemoryStream read = new();
         await pair.B.CopyToAsync(read, cancellationToken);

@@ -1,0 +1,475 @@
+namespace Pipeline.Testing;
+
+/// <summary>What lies between the two ends of a connection in memory: a bounded lane in each direction, and the time that bytes need.</summary>
+internal sealed class MemoryWire
+{
+    private readonly int _capacity;
+    private readonly TimeProvider _timeProvider;
+    private readonly long _start;
+    private readonly Lane _toA;
+    private readonly Lane _toB;
+    private readonly Action? _endClosed;
+
+    // Guards these, and everything in the lanes. _failure is set when the wire is cut, and then stays.
+    private readonly Lock _gate = new();
+    private TimeSpan _latency;
+    private bool _isUp;
+    private string? _failure;
+
+    public MemoryWire(int capacity, TimeProvider timeProvider, TimeSpan latency, bool isUp, Action? endClosed = null)
+    {
+        _capacity = capacity;
+        _timeProvider = timeProvider;
+        _start = timeProvider.GetTimestamp();
+        _latency = latency;
+        _isUp = isUp;
+        _endClosed = endClosed;
+        _toA = new Lane(this);
+        _toB = new Lane(this);
+        A = new MemoryDuplex(this, _toA, _toB);
+        B = new MemoryDuplex(this, _toB, _toA);
+    }
+
+    internal enum Mark
+    {
+        Data,
+        End,
+        Reset,
+    }
+
+    public MemoryDuplex A { get; }
+
+    public MemoryDuplex B { get; }
+
+    public bool IsCut
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _failure is not null;
+            }
+        }
+    }
+
+    private TimeSpan Now => _timeProvider.GetElapsedTime(_start);
+
+    /// <summary>How long what is sent from now on is on its way. Nothing overtakes what was sent before.</summary>
+    public void SetLatency(TimeSpan latency)
+    {
+        lock (_gate)
+        {
+            _latency = latency;
+        }
+    }
+
+    /// <summary>While a wire is down nothing arrives; what waits for that sets out again when it is up.</summary>
+    public void SetUp(bool isUp)
+    {
+        lock (_gate)
+        {
+            if (_isUp != isUp)
+            {
+                _isUp = isUp;
+                _toA.Reschedule();
+                _toB.Reschedule();
+            }
+        }
+    }
+
+    /// <summary>Breaks the connection at both ends at once; what was not read is lost.</summary>
+    public void Cut(string failure)
+    {
+        lock (_gate)
+        {
+            _failure ??= failure;
+            _toA.Discard();
+            _toB.Discard();
+        }
+    }
+
+    public long Total(Lane lane)
+    {
+        lock (_gate)
+        {
+            return lane.Total;
+        }
+    }
+
+    public async ValueTask<int> ReadAsync(Lane lane, Memory<byte> buffer, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Task readable;
+            lock (_gate)
+            {
+                ObjectDisposedException.ThrowIf(lane.IsReaderClosed, typeof(MemoryDuplex));
+                ThrowIfCut();
+                if (lane.TryRead(buffer.Span, out int count))
+                {
+                    return count;
+                }
+
+                readable = lane.Readable.Wait();
+            }
+
+            await readable.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    public async ValueTask WriteAsync(Lane lane, ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Task writable;
+            lock (_gate)
+            {
+                ObjectDisposedException.ThrowIf(lane.IsWriterClosed, typeof(MemoryDuplex));
+                ThrowIfCut();
+                lane.Write(ref buffer);
+                if (buffer.IsEmpty)
+                {
+                    return;
+                }
+
+                writable = lane.Writable.Wait();
+            }
+
+            await writable.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    public async Task DrainAsync(Lane lane, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            Task drained;
+            lock (_gate)
+            {
+                if (lane.IsEmpty)
+                {
+                    return;
+                }
+
+                drained = lane.Drained.Wait();
+            }
+
+            await drained.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    public void Complete(Lane lane)
+    {
+        lock (_gate)
+        {
+            if (!lane.IsWriterClosed && _failure is null)
+            {
+                lane.Complete();
+            }
+        }
+    }
+
+    /// <summary>Closes one end.</summary>
+    public void Close(Lane incoming, Lane outgoing)
+    {
+        lock (_gate)
+        {
+            if (_failure is null)
+            {
+                // As a socket does that is closed before everything that came was read.
+                if (incoming.HasArrived)
+                {
+                    outgoing.Send(Mark.Reset);
+                }
+
+                outgoing.Complete();
+            }
+
+            incoming.CloseReader();
+            outgoing.CloseWriter();
+            incoming.ReleaseWhenClosed();
+            outgoing.ReleaseWhenClosed();
+        }
+
+        _endClosed?.Invoke();
+    }
+
+    private void ThrowIfCut()
+    {
+        if (_failure is not null)
+        {
+            throw new IOException(_failure);
+        }
+    }
+
+    /// <summary>One direction. Everything is called with the wire's gate held.</summary>
+    internal sealed class Lane(MemoryWire wire)
+    {
+        private const int SmallestBuffer = 4096;
+
+        // Invariant: _bytes[_first, _first + _count), round and round, is written and not read. Of it the first _arrived bytes can be
+        // read, and the others are what the data marks in _onTheWay count, whose times never decrease. Timers alone let marks arrive,
+        // so that a clock that is moved by hand has moved everything when it returns.
+        private readonly Queue<(Mark Mark, int Count, TimeSpan Due)> _onTheWay = [];
+        private byte[] _bytes = [];
+        private int _first;
+        private int _count;
+        private int _arrived;
+        private Mark? _ending;
+        private bool _isCompleted;
+
+        // When the first write after the reader was closed is answered with a reset; and whether one has come.
+        private TimeSpan? _refusedAt;
+        private bool _isRefused;
+
+        private TimeSpan _lastDue;
+        private ITimer? _timer;
+        private TimeSpan? _timerDue;
+
+        public Signal Readable { get; } = new();
+
+        public Signal Writable { get; } = new();
+
+        public Signal Drained { get; } = new();
+
+        public long Total { get; private set; }
+
+        public bool IsReaderClosed { get; private set; }
+
+        public bool IsWriterClosed { get; private set; }
+
+        public bool HasArrived => _arrived > 0;
+
+        public bool IsEmpty => _count == 0;
+
+        private Lane Opposite => this == wire._toA ? wire._toB : wire._toA;
+
+        public bool TryRead(Span<byte> buffer, out int count)
+        {
+            count = Math.Min(buffer.Length, _arrived);
+            if (_arrived == 0)
+            {
+                return _ending switch
+                {
+                    null => false,
+                    Mark.Reset => throw new IOException("The connection was reset by the other end."),
+                    _ => true,
+                };
+            }
+
+            int firstPiece = Math.Min(count, _bytes.Length - _first);
+            _bytes.AsSpan(_first, firstPiece).CopyTo(buffer);
+            _bytes.AsSpan(0, count - firstPiece).CopyTo(buffer[firstPiece..]);
+            Remove(count);
+            return true;
+        }
+
+        /// <summary>Takes as much as there is room for.</summary>
+        public void Write(ref ReadOnlyMemory<byte> buffer)
+        {
+            if (_isCompleted)
+            {
+                throw new IOException("Nothing can be written after the writes were completed.");
+            }
+
+            if (_isRefused || (_refusedAt is not null && wire.Now >= _refusedAt))
+            {
+                throw new IOException("The other end has closed the connection.");
+            }
+
+            if (IsReaderClosed)
+            {
+                Total += buffer.Length;
+                if (!buffer.IsEmpty && wire._isUp)
+                {
+                    _refusedAt ??= wire.Now + (2 * wire._latency);
+                }
+
+                buffer = default;
+                return;
+            }
+
+            int count = Math.Min(buffer.Length, wire._capacity - _count);
+            if (count > 0)
+            {
+                Append(buffer.Span[..count]);
+                buffer = buffer[count..];
+                Send(Mark.Data, count);
+            }
+        }
+
+        public void Complete()
+        {
+            if (!_isCompleted)
+            {
+                _isCompleted = true;
+                Send(Mark.End);
+                Writable.Set();
+            }
+        }
+
+        public void Send(Mark mark, int count = 0)
+        {
+            if (IsReaderClosed)
+            {
+                return;
+            }
+
+            if (_onTheWay.Count == 0 && wire is { _isUp: true, _latency.Ticks: 0 })
+            {
+                Arrive(mark, count);
+                return;
+            }
+
+            TimeSpan due = wire._isUp ? wire.Now + wire._latency : TimeSpan.MaxValue;
+            _lastDue = due > _lastDue ? due : _lastDue;
+            _onTheWay.Enqueue((mark, count, _lastDue));
+            SetTimer();
+        }
+
+        public void Reschedule()
+        {
+            _lastDue = wire._isUp ? wire.Now + wire._latency : TimeSpan.MaxValue;
+            for (int i = _onTheWay.Count; i > 0; i--)
+            {
+                _onTheWay.Enqueue(_onTheWay.Dequeue() with { Due = _lastDue });
+            }
+
+            if (wire is { _isUp: true, _latency.Ticks: 0 })
+            {
+                ArriveUntil(_lastDue);
+            }
+
+            SetTimer();
+        }
+
+        public void CloseReader()
+        {
+            IsReaderClosed = true;
+            Discard();
+        }
+
+        public void CloseWriter()
+        {
+            IsWriterClosed = true;
+            Writable.Set();
+        }
+
+        /// <summary>Throws away what was not read; everybody who waits looks again at how things are.</summary>
+        public void Discard()
+        {
+            _onTheWay.Clear();
+            _bytes = [];
+            _first = _count = _arrived = 0;
+            SetTimer();
+            Readable.Set();
+            Writable.Set();
+            Drained.Set();
+        }
+
+        public void ReleaseWhenClosed()
+        {
+            if (IsReaderClosed && IsWriterClosed)
+            {
+                _timer?.Dispose();
+                _timer = null;
+                _timerDue = null;
+            }
+        }
+
+        private void Append(ReadOnlySpan<byte> bytes)
+        {
+            int needed = _count + bytes.Length;
+            if (needed > _bytes.Length)
+            {
+                byte[] larger = new byte[Math.Min(wire._capacity, Math.Max(Math.Max(SmallestBuffer, 2 * _bytes.Length), needed))];
+                int firstPiece = Math.Min(_count, _bytes.Length - _first);
+                _bytes.AsSpan(_first, firstPiece).CopyTo(larger);
+                _bytes.AsSpan(0, _count - firstPiece).CopyTo(larger.AsSpan(firstPiece));
+                _bytes = larger;
+                _first = 0;
+            }
+
+            int end = (_first + _count) % _bytes.Length;
+            int toEnd = Math.Min(bytes.Length, _bytes.Length - end);
+            bytes[..toEnd].CopyTo(_bytes.AsSpan(end));
+            bytes[toEnd..].CopyTo(_bytes);
+            _count = needed;
+            Total += bytes.Length;
+        }
+
+        private void Remove(int count)
+        {
+            if (count > 0)
+            {
+                _first = (_first + count) % _bytes.Length;
+                _count -= count;
+                _arrived -= count;
+                Writable.Set();
+                if (_count == 0)
+                {
+                    Drained.Set();
+                }
+            }
+        }
+
+        private void Arrive(Mark mark, int count)
+        {
+            _arrived += count;
+            if (mark == Mark.Reset)
+            {
+                Opposite._isRefused = true;
+                Opposite.Writable.Set();
+            }
+
+            // What comes after the end changes nothing for the reader any more.
+            _ending ??= mark == Mark.Data ? null : mark;
+            Readable.Set();
+        }
+
+        private void ArriveUntil(TimeSpan time)
+        {
+            while (_onTheWay.TryPeek(out (Mark Mark, int Count, TimeSpan Due) next) && next.Due <= time)
+            {
+                _onTheWay.Dequeue();
+                Arrive(next.Mark, next.Count);
+            }
+        }
+
+        // Invariant: the timer is set for what arrives next, if that has a time. It is made before it is set, because a clock that is moved
+        // meanwhile may call back at once.
+        private void SetTimer(TimeSpan atLeast = default)
+        {
+            TimeSpan? due = _onTheWay.TryPeek(out (Mark Mark, int Count, TimeSpan Due) next) && next.Due != TimeSpan.MaxValue ? next.Due : null;
+            if (due == _timerDue)
+            {
+                return;
+            }
+
+            _timerDue = due;
+            _timer ??= wire._timeProvider.CreateTimer(
+                static lane => ((Lane)lane!).OnTimer(),
+                this,
+                Timeout.InfiniteTimeSpan,
+                Timeout.InfiniteTimeSpan);
+            TimeSpan wait = (due - wire.Now) ?? Timeout.InfiniteTimeSpan;
+            _timer.Change(due is not null && wait < atLeast ? atLeast : wait, Timeout.InfiniteTimeSpan);
+        }
+
+        private void OnTimer()
+        {
+            lock (wire._gate)
+            {
+                if (_timerDue is not null)
+                {
+                    // A timer of the system may be a little early, and counts in milliseconds.
+                    _timerDue = null;
+                    ArriveUntil(wire.Now);
+                    SetTimer(TimeSpan.FromMilliseconds(1));
+                }
+            }
+        }
+    }
+}
