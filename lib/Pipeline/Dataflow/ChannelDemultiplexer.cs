@@ -15,6 +15,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
     private readonly ReceiveAllowance _allowance;
     private readonly IKeepAliveTarget _keepAlive;
     private readonly ArrayPool<byte> _pool;
+    private readonly IMessageCounter? _counter;
 
     // Invariant: _partial[i] is the beginning of a message on the channel at index i.
     private readonly PartialMessage[] _partial;
@@ -25,7 +26,8 @@ internal sealed class ChannelDemultiplexer : IDisposable
         Lane[] lanes,
         ReceiveAllowance allowance,
         IKeepAliveTarget keepAlive,
-        ArrayPool<byte> pool)
+        ArrayPool<byte> pool,
+        IMessageCounter? counter = null)
     {
         _channels = channels;
         _peer = peer;
@@ -33,6 +35,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
         _allowance = allowance;
         _keepAlive = keepAlive;
         _pool = pool;
+        _counter = counter;
         _partial = new PartialMessage[channels.Count];
     }
 
@@ -61,8 +64,14 @@ internal sealed class ChannelDemultiplexer : IDisposable
         if (_allowance.IsUsedUp)
         {
             _keepAlive.OnPause();
-            await _allowance.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);
-            _keepAlive.OnResume();
+            try
+            {
+                await _allowance.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                _keepAlive.OnResume();
+            }
         }
     }
 
@@ -98,11 +107,13 @@ internal sealed class ChannelDemultiplexer : IDisposable
         }
         else if (partial.Length == 0)
         {
+            _counter?.Received(channel, data);
             _lanes[index].Write(new Envelope(_peer, channel, data.ToArray()));
         }
         else
         {
             partial.Append(data, channel.MaxMessageSize, _pool);
+            _counter?.Received(channel, partial.Span);
             _lanes[index].Write(partial.ToEnvelope(_peer, channel, _pool));
         }
     }
@@ -116,6 +127,8 @@ internal sealed class ChannelDemultiplexer : IDisposable
         private byte[]? _buffer;
 
         public int Length { get; private set; }
+
+        public readonly ReadOnlySpan<byte> Span => _buffer.AsSpan(0, Length);
 
         public void Append(ReadOnlySpan<byte> data, int maxSize, ArrayPool<byte> pool)
         {

@@ -1,3 +1,5 @@
+using Pipeline.Wire;
+
 namespace Pipeline.Dataflow;
 
 /// <summary>
@@ -82,6 +84,9 @@ public class ChannelDescriptor
     /// What happens to a message of a peer that finds as many waiting for the reactor as may. Default <see cref="FullLanePolicy.Wait"/>.
     /// </summary>
     public FullLanePolicy WhenFull { get; init; } = FullLanePolicy.Wait;
+
+    /// <summary>Names the messages of the channel; null when their type is not known.</summary>
+    internal virtual MessageLabels? Labels => null;
 
     /// <summary>The channel's id and name, as <c>0x20 consensus state</c>.</summary>
     public override string ToString() => $"0x{Id:x2} {Name}";

@@ -83,6 +83,9 @@ public sealed record ConnectionOptions
     /// <summary>Where the buffers of received messages come from.</summary>
     internal ArrayPool<byte> Pool { get; init; } = ArrayPool<byte>.Shared;
 
+    /// <summary>Is told of each message; null when nobody may want to know.</summary>
+    internal IMessageCounter? MessageCounter { get; init; }
+
     private static int AtLeastOne(int value, string property)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(value, 1, property);

@@ -13,7 +13,29 @@ public sealed record ConnectionStatus(
     long BytesSent,
     long BytesReceived,
     bool IsPaused,
-    ImmutableArray<ChannelStatus> Channels);
+    ImmutableArray<ChannelStatus> Channels)
+{
+    /// <summary>
+    /// Bytes a second sent now: an average in which what was sent 3 s ago counts for about a third. That over the whole
+    /// <see cref="Duration"/> is <see cref="BytesSent"/> by it.
+    /// </summary>
+    public double SendRate { get; init; }
+
+    /// <summary>Bytes a second received now, as <see cref="SendRate"/>.</summary>
+    public double ReceiveRate { get; init; }
+
+    /// <summary>For how long nothing was sent, not even a ping, to within a second.</summary>
+    public TimeSpan SendIdle { get; init; }
+
+    /// <summary>For how long nothing was received, not even a ping, to within a second.</summary>
+    public TimeSpan ReceiveIdle { get; init; }
+
+    /// <summary>How often reading has waited for reactors that were behind.</summary>
+    public long Pauses { get; init; }
+
+    /// <summary>How long reading has waited for them, all in all.</summary>
+    public TimeSpan PausedTime { get; init; }
+}
 
 /// <summary>What one channel of a connection has done so far, and what waits in it. Bytes are those of messages.</summary>
 /// <param name="Channel">The channel.</param>
@@ -36,4 +58,17 @@ public sealed record ChannelStatus(
     long InboxBytes,
     long MessagesReceived,
     long BytesReceived,
-    long MessagesDropped);
+    long MessagesDropped)
+{
+    /// <summary>Bytes of packets sent not long ago: of what was counted, a fifth is forgotten every 2 s.</summary>
+    public long RecentlySent { get; init; }
+
+    /// <summary>Senders, and offers of linked blocks, that wait for room in the send queue.</summary>
+    public int SendersWaiting { get; init; }
+
+    /// <summary>How often one of them had to wait.</summary>
+    public long SendWaits { get; init; }
+
+    /// <summary>How long they waited, all together, those that still wait among them.</summary>
+    public TimeSpan SendWaitTime { get; init; }
+}

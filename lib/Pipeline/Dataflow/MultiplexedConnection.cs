@@ -33,13 +33,18 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
     private DisconnectReason? _reason;
     private DisconnectReason? _reasonAfterFlush;
 
-    // Guarded by _keepAliveGate; times since _start. Invariant: _pongDeadline is null unless a ping waits for its answer and reading goes
+    // Guarded by _keepAliveGate, as _traffic and what has to do with pauses; times since _start. Invariant: _pongDeadline is null unless a ping waits for its answer and reading goes
     // on: while this node does not read, a pong cannot be seen and nobody is to be blamed. _nextUnaskedPong is set while it does not read.
     private readonly Lock _keepAliveGate = new();
     private TimeSpan _nextPing;
     private TimeSpan? _pongDeadline;
     private TimeSpan? _nextUnaskedPong;
     private bool _pongIsAwaited;
+
+    private readonly TrafficMeter _traffic;
+    private TimeSpan _pausedAt;
+    private TimeSpan _pausedTime;
+    private long _pauses;
 
     public MultiplexedConnection(
         ConnectionOptions options,
@@ -55,7 +60,8 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         _start = options.TimeProvider.GetTimestamp();
         _nextPing = options.PingInterval;
         Allowance = new ReceiveAllowance(options.ReceiveAllowance);
-        Outgoing = new PrioritySendBlock(channels, remoteChannels, options.MaxPacketDataSize, options.TimeProvider);
+        Outgoing = new PrioritySendBlock(channels, remoteChannels, options.MaxPacketDataSize, options.TimeProvider, options.MessageCounter);
+        _traffic = new TrafficMeter(Outgoing, channels.Count);
         _encoder = new FrameEncoder(Outgoing, connection.Output, options);
         Stopped = _stopped.Token;
     }
@@ -85,7 +91,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
             }
         }
 
-        ChannelDemultiplexer demultiplexer = new(_channels, peer, [.. _lanes.Select(entry => entry.Lane)], Allowance, this, _options.Pool);
+        ChannelDemultiplexer demultiplexer = new(_channels, peer, [.. _lanes.Select(entry => entry.Lane)], Allowance, this, _options.Pool, _options.MessageCounter);
         _decoder = new FrameDecoder(_connection.Input, demultiplexer, _options);
         _keepAlive.Add(this);
         _ = RunAsync(demultiplexer, _decoder);
@@ -142,18 +148,26 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
 
     public ConnectionStatus GetStatus()
     {
-        bool isPaused;
         lock (_keepAliveGate)
         {
-            isPaused = _nextUnaskedPong is not null;
+            TimeSpan now = Elapsed();
+            MeasureTraffic(now);
+            bool isPaused = _nextUnaskedPong is not null;
+            return new ConnectionStatus(
+                now,
+                BytesSent: _encoder.BytesSent,
+                BytesReceived: _decoder?.BytesReceived ?? 0,
+                isPaused,
+                [.. _channels.Select((channel, index) => GetStatus(channel, index))])
+            {
+                SendRate = _traffic.Sent.BytesPerSecond,
+                ReceiveRate = _traffic.Received.BytesPerSecond,
+                SendIdle = now - _traffic.Sent.LastMoved,
+                ReceiveIdle = now - _traffic.Received.LastMoved,
+                Pauses = _pauses,
+                PausedTime = isPaused ? _pausedTime + (now - _pausedAt) : _pausedTime,
+            };
         }
-
-        return new ConnectionStatus(
-            Elapsed(),
-            _encoder.BytesSent,
-            _decoder?.BytesReceived ?? 0,
-            isPaused,
-            [.. _channels.Select((channel, index) => GetStatus(channel, index))]);
     }
 
     /// <summary>Called by the timer of all connections, often enough.</summary>
@@ -163,6 +177,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         bool pongIsLate = false;
         lock (_keepAliveGate)
         {
+            MeasureTraffic(now);
             if (_nextUnaskedPong is { } nextPong)
             {
                 if (now >= nextPong)
@@ -212,7 +227,8 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         lock (_keepAliveGate)
         {
             _pongDeadline = null;
-            _nextUnaskedPong = Elapsed();
+            _nextUnaskedPong = _pausedAt = Elapsed();
+            _pauses++;
         }
     }
 
@@ -220,8 +236,10 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
     {
         lock (_keepAliveGate)
         {
+            TimeSpan now = Elapsed();
+            _pausedTime += now - _pausedAt;
             _nextUnaskedPong = null;
-            _pongDeadline = _pongIsAwaited ? Elapsed() + _options.PongTimeout : null;
+            _pongDeadline = _pongIsAwaited ? now + _options.PongTimeout : null;
         }
     }
 
@@ -230,12 +248,30 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
 
     private TimeSpan Elapsed() => _options.TimeProvider.GetElapsedTime(_start);
 
+    private void MeasureTraffic(TimeSpan now) => _traffic.Measure(now, _encoder.BytesSent, _decoder?.BytesReceived ?? 0);
+
     private ChannelStatus GetStatus(ChannelDescriptor channel, int index)
     {
-        (int queued, long queuedBytes, long sent, long sentBytes) = Outgoing.GetStatus(index);
+        SendQueueStatus queue = Outgoing.GetStatus(index);
         (int waiting, long waitingBytes, long received, long receivedBytes, long dropped) =
             index < _lanes.Length ? _lanes[index].Owner.GetStatus(_lanes[index].Lane) : default;
-        return new ChannelStatus(channel, queued, queuedBytes, sent, sentBytes, waiting, waitingBytes, received, receivedBytes, dropped);
+        return new ChannelStatus(
+            channel,
+            queue.Messages,
+            queue.Bytes,
+            queue.MessagesSent,
+            queue.BytesSent,
+            waiting,
+            waitingBytes,
+            received,
+            receivedBytes,
+            dropped)
+        {
+            RecentlySent = _traffic.RecentlySent(index),
+            SendersWaiting = queue.Waiting,
+            SendWaits = queue.Waits,
+            SendWaitTime = queue.WaitTime,
+        };
     }
 
     private async Task RunAsync(ChannelDemultiplexer demultiplexer, FrameDecoder decoder)

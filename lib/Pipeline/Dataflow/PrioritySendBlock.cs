@@ -22,6 +22,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     private readonly SendQueue?[] _queues;
     private readonly int _maxPacketDataSize;
     private readonly TimeProvider _timeProvider;
+    private readonly IMessageCounter? _counter;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Guarded by _gate: the shared side of the queues and these.
@@ -46,12 +47,18 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     private int _pingIsDue;
     private int _pongIsDue;
 
-    internal PrioritySendBlock(ChannelTable channels, ImmutableArray<byte> remoteChannels, int maxPacketDataSize, TimeProvider timeProvider)
+    internal PrioritySendBlock(
+        ChannelTable channels,
+        ImmutableArray<byte> remoteChannels,
+        int maxPacketDataSize,
+        TimeProvider timeProvider,
+        IMessageCounter? counter = null)
     {
         _channels = channels;
         _maxPacketDataSize = maxPacketDataSize;
         _timeProvider = timeProvider;
-        _queues = [.. channels.Select(channel => remoteChannels.Contains(channel.Id) ? new SendQueue(channel) : null)];
+        _counter = counter;
+        _queues = [.. channels.Select(channel => remoteChannels.Contains(channel.Id) ? new SendQueue(channel, timeProvider) : null)];
     }
 
     /// <summary>Completes when everything was sent after <see cref="Complete"/>, or the connection ended; faults after <see cref="Fault"/>.</summary>
@@ -113,7 +120,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             }
             else
             {
-                queue.Waiting.AddLast(waiter = new SendWaiter(this, queue, message));
+                queue.Wait(waiter = new SendWaiter(this, queue, message));
             }
         }
 
@@ -226,7 +233,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     /// <summary>Whether the channel can be sent to.</summary>
     internal bool HasChannel(byte channelId) => _channels.IndexOf(channelId) is >= 0 and int index && _queues[index] is not null;
 
-    internal (int Messages, long Bytes, long MessagesSent, long BytesSent) GetStatus(int index)
+    internal SendQueueStatus GetStatus(int index)
     {
         if (_queues[index] is not { } queue)
         {
@@ -235,9 +242,12 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         lock (_gate)
         {
-            return (queue.Messages, queue.Bytes, queue.MessagesSent, queue.BytesSent);
+            return queue.GetStatus();
         }
     }
+
+    /// <summary>The bytes of all packets of a channel that have been taken.</summary>
+    internal long GetPacketBytes(int index) => _queues[index] is { } queue ? Volatile.Read(ref queue.PacketBytes) : 0;
 
     /// <summary>Waits until there is something to take: true; or until there will be nothing any more: false. One caller at a time.</summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
@@ -445,8 +455,10 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         PacketCodec.Write(destination, packet);
         queue.Taken += count;
         queue.VirtualTime += (double)size / queue.Channel.Priority;
+        Volatile.Write(ref queue.PacketBytes, queue.PacketBytes + size);
         if (finished)
         {
+            _counter?.Sent(queue.Channel, message.Span);
             queue.FinishFirst();
             message.Release();
         }
@@ -477,9 +489,9 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     // Called with the gate held, whenever there may be room for who waits first; in their order, and nobody overtakes.
     private void Admit(SendQueue queue, ref Admitted admitted)
     {
-        while (queue.Waiting.First is { Value: Waiter waiter } && queue.CanAdmit(waiter))
+        while (queue.FirstWaiting is { } waiter && queue.CanAdmit(waiter))
         {
-            queue.Waiting.RemoveFirst();
+            queue.EndWait(waiter);
             if (waiter is Postponed offer)
             {
                 queue.Reserve(offer.Source, offer.Length);
@@ -576,7 +588,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         public bool Wake;
     }
 
-    private sealed class SendQueue(ChannelDescriptor channel)
+    private sealed class SendQueue(ChannelDescriptor channel, TimeProvider timeProvider)
     {
         public ChannelDescriptor Channel { get; } = channel;
 
@@ -590,11 +602,15 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         private readonly List<ISourceBlock<SerializedMessage>> _consuming = [];
         private long _reservedBytes;
 
-        public LinkedList<Waiter> Waiting { get; } = [];
+        // Also guarded by the gate. Invariant: until _waitTimeAt, all who ever were in _waiting, _waits of them, waited _waitTime together. Only
+        // those who wait pay for it.
+        private readonly LinkedList<Waiter> _waiting = [];
+        private long _waits;
+        private TimeSpan _waitTime;
+        private long _waitTimeAt;
 
-        public long MessagesSent { get; private set; }
-
-        public long BytesSent { get; private set; }
+        private long _messagesSent;
+        private long _bytesSent;
 
         private Queue<SerializedMessage> _incoming = [];
 
@@ -610,12 +626,15 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         public double VirtualTime { get; set; }
 
+        // Also owned by the one who takes packets, and read by anybody.
+        public long PacketBytes;
+
         public int FinishedMessages { get; private set; }
 
         private long _finishedBytes;
 
         // Nobody overtakes those who wait.
-        public bool HasRoomFor(SerializedMessage message) => Waiting.Count == 0 && CanAdmit(message.Length);
+        public bool HasRoomFor(SerializedMessage message) => _waiting.Count == 0 && CanAdmit(message.Length);
 
         public bool CanAdmit(Waiter waiter) => CanAdmit(waiter.Length) && !IsConsumingFrom((waiter as Postponed)?.Source);
 
@@ -651,12 +670,43 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         // A source has at most one message on offer; a newer one takes the place of the former.
         public void Postpone(Postponed offer)
         {
-            if (Waiting.FirstOrDefault(other => other is Postponed former && ReferenceEquals(former.Source, offer.Source)) is { } former)
+            if (_waiting.FirstOrDefault(other => other is Postponed former && ReferenceEquals(former.Source, offer.Source)) is { } former)
             {
-                Waiting.Remove(former);
+                EndWait(former);
+                _waits--;
             }
 
-            Waiting.AddLast(offer);
+            Wait(offer);
+        }
+
+        public Waiter? FirstWaiting => _waiting.First?.Value;
+
+        public void Wait(Waiter waiter)
+        {
+            CountWaitTime();
+            _waits++;
+            _waiting.AddLast(waiter);
+        }
+
+        /// <summary>False when it does not wait any more.</summary>
+        public bool EndWait(Waiter waiter)
+        {
+            CountWaitTime();
+            return _waiting.Remove(waiter);
+        }
+
+        public SendQueueStatus GetStatus()
+        {
+            CountWaitTime();
+            return new SendQueueStatus(Messages, Bytes, _messagesSent, _bytesSent, _waiting.Count, _waits, _waitTime);
+        }
+
+        // Before the number of those who wait changes.
+        private void CountWaitTime()
+        {
+            long now = timeProvider.GetTimestamp();
+            _waitTime += TimeSpan.FromTicks(_waiting.Count * timeProvider.GetElapsedTime(_waitTimeAt, now).Ticks);
+            _waitTimeAt = now;
         }
 
         public void Swap()
@@ -676,8 +726,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         {
             Messages -= FinishedMessages;
             Bytes -= _finishedBytes;
-            MessagesSent += FinishedMessages;
-            BytesSent += _finishedBytes;
+            _messagesSent += FinishedMessages;
+            _bytesSent += _finishedBytes;
             FinishedMessages = 0;
             _finishedBytes = 0;
         }
@@ -695,8 +745,9 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         public void DropWaiting(List<Waiter> waiting)
         {
-            waiting.AddRange(Waiting);
-            Waiting.Clear();
+            CountWaitTime();
+            waiting.AddRange(_waiting);
+            _waiting.Clear();
         }
     }
 
@@ -728,7 +779,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             Admitted admitted = default;
             lock (Block._gate)
             {
-                if (!Queue.Waiting.Remove(this))
+                if (!Queue.EndWait(this))
                 {
                     return;
                 }

@@ -1,5 +1,6 @@
 using Google.Protobuf;
 using Pipeline.Dataflow;
+using Pipeline.Wire;
 
 namespace Pipeline.Reactors;
 
@@ -21,4 +22,6 @@ public sealed class ChannelDescriptor<TMessage> : ChannelDescriptor
 
     /// <summary>Parses the channel's messages.</summary>
     public MessageParser<TMessage> Parser { get; }
+
+    internal override MessageLabels Labels => field ??= MessageLabels.Of(Parser);
 }

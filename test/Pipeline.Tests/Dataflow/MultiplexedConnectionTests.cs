@@ -148,11 +148,84 @@ public sealed class MultiplexedConnectionTests
         Assert.That(ends.A.Connection.Outgoing.TrySend(SerializedMessage.Create(Quick, [1])), Is.EqualTo(SendResult.PeerStopped));
     }
 
+    [Test, CancelAfter(30_000)]
+    public async Task The_status_says_how_fast_bytes_come_and_go_and_for_how_long_none_did(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        for (int second = 0; second < 10; second++)
+        {
+            ends.A.Send(Quick, 10_000, count: 1);
+            while (Math.Min(ends.A.Connection.GetStatus().BytesSent, ends.B.Connection.GetStatus().BytesReceived) < (second + 1) * 10_000)
+            {
+                await Task.Yield();
+                cancellationToken.ThrowIfCancellationRequested();
+            }
+
+            ends.Time.Advance(TimeSpan.FromSeconds(1));
+        }
+
+        ConnectionStatus sending = ends.A.Connection.GetStatus();
+        ConnectionStatus receiving = ends.B.Connection.GetStatus();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(sending.SendRate, Is.EqualTo(10_000).Within(10).Percent);
+            Assert.That(receiving.ReceiveRate, Is.EqualTo(10_000).Within(10).Percent);
+            Assert.That(sending.ReceiveRate, Is.Zero);
+            Assert.That(sending.SendIdle, Is.LessThanOrEqualTo(TimeSpan.FromSeconds(1)));
+            Assert.That(receiving.SendIdle, Is.EqualTo(TimeSpan.FromSeconds(10)));
+        }
+
+        ends.Time.Advance(TimeSpan.FromSeconds(30));
+        sending = ends.A.Connection.GetStatus();
+        Assert.That(sending.SendRate, Is.LessThan(10));
+        Assert.That(sending.SendIdle, Is.EqualTo(TimeSpan.FromSeconds(30)).Within(TimeSpan.FromSeconds(1)));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task The_status_says_how_often_and_how_long_reading_waited()
+    {
+        await using Ends ends = await Ends.ConnectAsync();
+        IKeepAliveTarget target = ends.A.Connection;
+        for (int pause = 0; pause < 3; pause++)
+        {
+            ends.Time.Advance(TimeSpan.FromSeconds(1));
+            target.OnPause();
+            ends.Time.Advance(TimeSpan.FromSeconds(2));
+            target.OnResume();
+        }
+
+        target.OnPause();
+        ends.Time.Advance(TimeSpan.FromSeconds(0.5));
+        ConnectionStatus status = ends.A.Connection.GetStatus();
+        Assert.That(status, Has.Property(nameof(status.Pauses)).EqualTo(4).And.Property(nameof(status.PausedTime)).EqualTo(TimeSpan.FromSeconds(6.5)));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_connection_that_ends_while_it_is_paused_is_not_paused_for_ever(CancellationToken cancellationToken)
+    {
+        TaskCompletionSource resume = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using Ends ends = await Ends.ConnectAsync((_, _) => new ValueTask(resume.Task));
+        ends.A.Send(Slow, 10_000, count: 500);
+        while (!ends.B.Connection.GetStatus().IsPaused)
+        {
+            await Task.Yield();
+            cancellationToken.ThrowIfCancellationRequested();
+        }
+
+        ends.B.Connection.Stop(new DisconnectReason(DisconnectKind.Stopped, "enough"));
+        await ends.B.Connection.Completion.WaitAsync(Limit, cancellationToken);
+        ConnectionStatus status = ends.B.Connection.GetStatus();
+        Assert.That(status, Has.Property(nameof(status.IsPaused)).False.And.Property(nameof(status.Pauses)).EqualTo(1));
+        resume.SetResult();
+    }
+
     private sealed class Ends(End a, End b, FakeTimeProvider time, ConnectionPair pair) : IAsyncDisposable
     {
         public End A => a;
 
         public End B => b;
+
+        public FakeTimeProvider Time => time;
 
         public static async Task<Ends> ConnectAsync(Func<Envelope, CancellationToken, ValueTask>? handlerOfB = null)
         {
@@ -177,21 +250,8 @@ public sealed class MultiplexedConnectionTests
         public Task ExchangeAsync(CancellationToken cancellationToken) =>
             Task.WhenAll(DeliverAsync(a, b, cancellationToken), DeliverAsync(b, a, cancellationToken));
 
-        private static async Task DeliverAsync(End from, End to, CancellationToken cancellationToken)
-        {
-            if (to.Connection.GetStatus().IsPaused)
-            {
-                return;
-            }
-
-            long before = to.Handled(Quick);
-            from.Send(Quick, 100, 1);
-            while (to.Handled(Quick) == before)
-            {
-                await Task.Yield();
-                cancellationToken.ThrowIfCancellationRequested();
-            }
-        }
+        private static Task DeliverAsync(End from, End to, CancellationToken cancellationToken) =>
+            to.Connection.GetStatus().IsPaused ? Task.CompletedTask : from.DeliverAsync(Quick, 100, to, cancellationToken);
 
         public async ValueTask DisposeAsync()
         {
@@ -242,6 +302,18 @@ public sealed class MultiplexedConnectionTests
             for (int i = 0; i < count; i++)
             {
                 Assert.That(Connection.Outgoing.TrySend(message), Is.EqualTo(SendResult.Queued));
+            }
+        }
+
+        /// <summary>Sends a message and waits until the other side has dealt with it.</summary>
+        public async Task DeliverAsync(ChannelDescriptor channel, int size, End to, CancellationToken cancellationToken)
+        {
+            long before = to.Handled(channel);
+            Send(channel, size, 1);
+            while (to.Handled(channel) == before)
+            {
+                await Task.Yield();
+                cancellationToken.ThrowIfCancellationRequested();
             }
         }
 
