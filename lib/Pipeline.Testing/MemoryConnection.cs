@@ -74,6 +74,13 @@ public sealed class MemoryConnection
     public override string ToString() =>
         $"{DiallerEndPoint} ({(IsDiallerOpen ? "open" : "closed")}) to {ListenerEndPoint} ({(IsListenerOpen ? "open" : "closed")})";
 
+    /// <summary>Closes the end that was dialled because nobody will accept it.</summary>
+    internal void Refuse()
+    {
+        _wire.B.Reset();
+        ListenerStream.Dispose();
+    }
+
     internal void SetLatency(TimeSpan latency) => _wire.SetLatency(latency);
 
     internal void SetUp(bool isUp) => _wire.SetUp(isUp);

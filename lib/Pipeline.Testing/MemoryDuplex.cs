@@ -3,12 +3,12 @@ using Pipeline.Transport;
 namespace Pipeline.Testing;
 
 /// <summary>
-/// One end of a connection in memory, which behaves as a connected TCP socket does: it can be half-closed, it fills up when the other end
-/// does not read, and closing it with unread data resets the connection.
+/// One end of a connection in memory, which behaves as the stream of a TCP socket does: it can be half-closed, and it fills up when the
+/// other end does not read.
 /// </summary>
 /// <remarks>
-/// <para>What was written before a close or a reset can still be read at the other end; after a reset an <see cref="IOException"/> follows
-/// instead of the end. The first write to an end that was closed is accepted and lost; later ones fail.</para>
+/// <para>What was written before a close can still be read at the other end, and then the end of the stream. The first write to an end that was
+/// closed is accepted and lost, unless that end had unread data when it was closed; later ones fail.</para>
 /// <para>A read into an empty buffer waits until there is something to read. Reads and writes may run at once, and heed their tokens; a write
 /// that is cancelled may have been sent in part.</para>
 /// </remarks>
@@ -50,6 +50,9 @@ public sealed class MemoryDuplex : DuplexStream, IHalfClosable
     /// <inheritdoc />
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
         _wire.WriteAsync(_outgoing, buffer, cancellationToken);
+
+    /// <summary>Lets the other end fail once it has read what was written.</summary>
+    internal void Reset() => _wire.Reset(_outgoing);
 
     /// <inheritdoc />
     protected override void Release() => _wire.Close(_incoming, _outgoing);

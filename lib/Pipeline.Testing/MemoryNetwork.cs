@@ -287,7 +287,7 @@ public sealed class MemoryNetwork
             link.Add(connection);
             network._connections.Add(connection);
             network._openStreams += 2;
-            listener.Add(new TransportConnection(connection.ListenerStream, remote, local));
+            listener.Add(connection);
             return new TransportConnection(connection.DiallerStream, local, remote);
         }
 
@@ -309,7 +309,7 @@ public sealed class MemoryNetwork
     private sealed class Listener(MemoryNetwork network, Host host, IPEndPoint localEndPoint) : ITransportListener
     {
         // Guarded by the gate. Once closed it has no waiting connections.
-        private readonly Queue<TransportConnection> _waiting = [];
+        private readonly Queue<MemoryConnection> _waiting = [];
         private readonly Signal _added = new();
         private bool _isClosed;
 
@@ -320,7 +320,7 @@ public sealed class MemoryNetwork
         /// <summary>Set when there is room for more, or when there never will be.</summary>
         public Signal Accepted { get; } = new();
 
-        public void Add(TransportConnection connection)
+        public void Add(MemoryConnection connection)
         {
             _waiting.Enqueue(connection);
             _added.Set();
@@ -339,10 +339,10 @@ public sealed class MemoryNetwork
                         throw new ObjectDisposedException(null, "The listener is closed.");
                     }
 
-                    if (_waiting.TryDequeue(out TransportConnection? connection))
+                    if (_waiting.TryDequeue(out MemoryConnection? connection))
                     {
                         Accepted.Set();
-                        return connection;
+                        return new TransportConnection(connection.ListenerStream, connection.ListenerEndPoint, connection.DiallerEndPoint);
                     }
 
                     added = _added.Wait();
@@ -352,14 +352,14 @@ public sealed class MemoryNetwork
             }
         }
 
-        public async ValueTask DisposeAsync()
+        public ValueTask DisposeAsync()
         {
-            TransportConnection[] waiting;
+            MemoryConnection[] waiting;
             lock (network.Gate)
             {
                 if (_isClosed)
                 {
-                    return;
+                    return ValueTask.CompletedTask;
                 }
 
                 _isClosed = true;
@@ -371,10 +371,12 @@ public sealed class MemoryNetwork
                 Accepted.Set();
             }
 
-            foreach (TransportConnection connection in waiting)
+            foreach (MemoryConnection connection in waiting)
             {
-                await connection.DisposeAsync().ConfigureAwait(false);
+                connection.Refuse();
             }
+
+            return ValueTask.CompletedTask;
         }
     }
 }

@@ -171,6 +171,15 @@ internal sealed class MemoryWire
         }
     }
 
+    /// <summary>Says to whoever reads from <paramref name="lane"/> that the connection is over, and not as it should be.</summary>
+    public void Reset(Lane lane)
+    {
+        lock (_gate)
+        {
+            lane.Send(Mark.Reset);
+        }
+    }
+
     /// <summary>Closes one end.</summary>
     public void Close(Lane incoming, Lane outgoing)
     {
@@ -178,13 +187,12 @@ internal sealed class MemoryWire
         {
             if (_failure is null)
             {
-                // As a socket does that is closed before everything that came was read.
+                // As a socket's stream does: the end first, and then, if not everything that came was read, what ends the other direction.
+                outgoing.Complete();
                 if (incoming.HasArrived)
                 {
                     outgoing.Send(Mark.Reset);
                 }
-
-                outgoing.Complete();
             }
 
             incoming.CloseReader();

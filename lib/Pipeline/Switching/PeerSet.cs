@@ -79,14 +79,14 @@ internal sealed class PeerSet(SwitchOptions options)
     }
 
     /// <summary>Why whoever connects from an address cannot be taken, whoever it is; null when it may be.</summary>
-    public string? FindRefusal(IPAddress ip)
+    public (HandshakeFailure Failure, string Message)? FindRefusal(IPAddress ip)
     {
         lock (_gate)
         {
             // One that leaves may be the former self of the one that comes.
             bool isFull = _unconditional.Count == 0 && _places.Values.Count(place => place is { IsInbound: true, IsLeaving: false }) >= options.MaxInboundPeers;
-            return isFull ? TooMany
-                : !options.AllowDuplicateIp && _places.Values.Any(place => place is { IsInbound: true, IsLeaving: false } && ip.Equals(place.Ip)) ? IsDuplicate(ip)
+            return isFull ? (HandshakeFailure.TooManyInboundPeers, TooMany)
+                : !options.AllowDuplicateIp && _places.Values.Any(place => place is { IsInbound: true, IsLeaving: false } && ip.Equals(place.Ip)) ? (HandshakeFailure.DuplicateIp, IsDuplicate(ip))
                 : null;
         }
     }

@@ -10,6 +10,7 @@ internal sealed class PersistentPeer(NetAddress address) : IDisposable
     // Written by the loop that dials it alone.
     private int _failures;
     private long _nextDialTicks;
+    private volatile string? _lastFailure;
 
     public NetAddress Address => address;
 
@@ -21,6 +22,13 @@ internal sealed class PersistentPeer(NetAddress address) : IDisposable
     {
         get => Volatile.Read(ref _failures);
         set => Volatile.Write(ref _failures, value);
+    }
+
+    /// <summary>Why the last try failed, or the last connection ended; null when neither did.</summary>
+    public string? LastFailure
+    {
+        get => _lastFailure;
+        set => _lastFailure = value;
     }
 
     /// <summary>When it is dialled next; null while it is connected or being dialled.</summary>

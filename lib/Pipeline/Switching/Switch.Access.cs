@@ -1,4 +1,5 @@
 using System.Collections.Frozen;
+using System.Diagnostics;
 using System.Net;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
@@ -76,6 +77,7 @@ public sealed partial class Switch
 
     private void OnBanAdded(Ban ban)
     {
+        _metrics.BanAdded();
         SwitchLog.BanAdded(_logger, ban.Target.ToString(), ban.Until, ban.Reason);
         foreach (Peer peer in _peers.Connected)
         {
@@ -101,8 +103,10 @@ public sealed partial class Switch
         : null;
 
     /// <summary>Why a connection from an address may not go on, whoever it is; null when it may. Costs little, because a flood costs no more.</summary>
-    private string? FindRefusal(IPAddress ip) =>
-        _accessRules.FindRefusal(ip) ?? Bans.Find(ip)?.ToString() ?? _peers.FindRefusal(ip);
+    private (HandshakeFailure Failure, string Message)? FindRefusal(IPAddress ip) =>
+        _accessRules.FindRefusal(ip) is { } denied ? (HandshakeFailure.Denied, denied)
+        : Bans.Find(ip) is { } ban ? (HandshakeFailure.Banned, ban.ToString())
+        : _peers.FindRefusal(ip);
 
     private void EnsureIsAdmitted(NodeId id, IPAddress? ip)
     {
@@ -113,7 +117,7 @@ public sealed partial class Switch
     }
 
     /// <summary>From a stream of bytes to a node that may be a peer: what costs least comes first.</summary>
-    private async Task<AuthenticatedConnection> AdmitAsync(
+    private async Task<Admitted> AdmitAsync(
         TransportConnection transport,
         NodeInfo localInfo,
         NetAddress? dialled,
@@ -129,14 +133,17 @@ public sealed partial class Switch
 
             ConnectionCandidate connecting = new(remote, dialled);
             await AskAsync(_options.ConnectionFilters.Select(filter => Asking(token => filter(connecting, token))), dialled?.Id ?? default, cancellationToken).ConfigureAwait(false);
-            AuthenticatedConnection connection = await ShakeHandsAsync(transport, localInfo, dialled?.Id, cancellationToken).ConfigureAwait(false);
+            Activity? handshake = PipelineActivities.StartHandshake(remote, dialled?.Id);
+            AuthenticatedConnection connection = await ShakeHandsAsync(transport, localInfo, dialled?.Id, handshake, cancellationToken).ConfigureAwait(false);
+            connection.EnsureCompatible(localInfo);
             EnsureIsAdmitted(connection.RemoteInfo.Id, remote.Address);
             PeerCandidate candidate = new(connection.RemoteInfo, remote, dialled);
             await AskAsync(_options.PeerFilters.Select(filter => Asking(token => filter(candidate, token))), candidate.NodeInfo.Id, cancellationToken).ConfigureAwait(false);
-            return connection;
+            return new Admitted(connection, handshake);
         }
-        catch
+        catch (Exception e)
         {
+            _metrics.HandshakeRefused(dialled is not null, e);
             await transport.DisposeAsync().ConfigureAwait(false);
             throw;
         }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
@@ -33,16 +34,22 @@ public sealed partial class Switch
 
             // At once, never later: a connection that waits to be accepted takes a socket, and the place of one that is honest.
             IPAddress ip = transport.RemoteEndPoint.Address;
-            string? refusal = FindRefusal(ip);
             InboundGate.Slot? slot = null;
-            if (refusal is not null || !_inbound.TryEnter(ip, out slot, out refusal))
+            (HandshakeFailure Failure, string Message)? refusal = FindRefusal(ip);
+            if (refusal is null && !_inbound.TryEnter(ip, out slot, out string? tooMany))
             {
-                SwitchLog.InboundRefused(_logger, transport.RemoteEndPoint, refusal);
+                refusal = (HandshakeFailure.TooManyConnections, tooMany);
+            }
+
+            if (refusal is { } reason)
+            {
+                _metrics.InboundRefused(reason.Failure);
+                SwitchLog.InboundRefused(_logger, transport.RemoteEndPoint, reason.Message);
                 await transport.DisposeAsync().ConfigureAwait(false);
             }
-            else if (!_tasks.TryRun(() => AddInboundAsync(transport, slot)))
+            else if (!_tasks.TryRun(() => AddInboundAsync(transport, slot!)))
             {
-                slot.Dispose();
+                slot!.Dispose();
                 await transport.DisposeAsync().ConfigureAwait(false);
             }
         }
@@ -52,17 +59,17 @@ public sealed partial class Switch
     {
         try
         {
-            AuthenticatedConnection connection;
+            Admitted admitted;
             PeerSet.Place place;
             using (slot)
             {
                 long start = _options.TimeProvider.GetTimestamp();
                 using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(slot.Token, _stopping.Token);
-                connection = await AdmitAsync(transport, NodeInfo, dialled: null, either.Token).ConfigureAwait(false);
-                place = await TakeInboundPlaceAsync(connection, transport.RemoteEndPoint.Address, start, either.Token).ConfigureAwait(false);
+                admitted = await AdmitAsync(transport, NodeInfo, dialled: null, either.Token).ConfigureAwait(false);
+                place = await TakeInboundPlaceAsync(admitted.Connection, transport.RemoteEndPoint.Address, start, either.Token).ConfigureAwait(false);
             }
 
-            await RunPeerAsync(connection, transport.RemoteEndPoint, place, dialledAddress: null, CancellationToken.None).ConfigureAwait(false);
+            await RunPeerAsync(admitted, transport.RemoteEndPoint, place, dialledAddress: null, CancellationToken.None).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -90,8 +97,10 @@ public sealed partial class Switch
         }
         catch (Exception e)
         {
+            Exception refusal = e is TimeoutException ? PeerSet.IsTaken(id) : e;
+            _metrics.HandshakeRefused(isOutbound: false, refusal);
             await connection.DisposeAsync().ConfigureAwait(false);
-            throw e is TimeoutException ? PeerSet.IsTaken(id) : e;
+            throw refusal;
         }
     }
 
@@ -99,31 +108,36 @@ public sealed partial class Switch
         TransportConnection transport,
         NodeInfo localInfo,
         NodeId? dialled,
+        Activity? activity,
         CancellationToken cancellationToken)
     {
+        long start = _options.TimeProvider.GetTimestamp();
         HandshakeOptions options = new() { Timeout = _options.HandshakeTimeout, TimeProvider = _options.TimeProvider };
-        AuthenticatedConnection connection = await Handshake.PerformAsync(transport.Stream, _key, localInfo, dialled, options, cancellationToken)
-            .ConfigureAwait(false);
         try
         {
-            connection.EnsureCompatible(localInfo);
+            AuthenticatedConnection connection = await Handshake.PerformAsync(transport.Stream, _key, localInfo, dialled, options, cancellationToken)
+                .ConfigureAwait(false);
+            _metrics.HandshakeEnded(dialled is not null, connection.HandshakeTime, failure: null);
+            PipelineActivities.EndHandshake(activity, connection.RemoteInfo, failure: null);
             return connection;
         }
-        catch
+        catch (Exception e)
         {
-            await connection.DisposeAsync().ConfigureAwait(false);
+            _metrics.HandshakeEnded(dialled is not null, _options.TimeProvider.GetElapsedTime(start), e);
+            PipelineActivities.EndHandshake(activity, remote: null, e);
             throw;
         }
     }
 
     /// <summary>Makes a peer of a connection; its life goes on in a task of the switch, which then owns its place, when this returns.</summary>
     private async Task<IPeer> RunPeerAsync(
-        AuthenticatedConnection connection,
+        Admitted admitted,
         IPEndPoint remoteEndPoint,
         PeerSet.Place place,
         NetAddress? dialledAddress,
         CancellationToken cancellationToken)
     {
+        AuthenticatedConnection connection = admitted.Connection;
         MultiplexedConnection multiplexed = new(
             _connectionOptions,
             connection.Connection,
@@ -133,7 +147,7 @@ public sealed partial class Switch
         Peer peer = new(this, _connectionOptions, multiplexed, connection.RemoteInfo, remoteEndPoint, dialledAddress);
         _peers.Settle(place, peer);
         TaskCompletionSource added = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        if (!_tasks.TryRun(() => LiveToTheEndAsync(peer, multiplexed, connection, place, added)))
+        if (!_tasks.TryRun(() => LiveToTheEndAsync(peer, multiplexed, admitted, place, added)))
         {
             await connection.DisposeAsync().ConfigureAwait(false);
             _peers.Leave(place);
@@ -170,10 +184,11 @@ public sealed partial class Switch
     private async Task LiveToTheEndAsync(
         Peer peer,
         MultiplexedConnection multiplexed,
-        AuthenticatedConnection connection,
+        Admitted admitted,
         PeerSet.Place place,
         TaskCompletionSource added)
     {
+        Activity? activity = PipelineActivities.StartConnection(peer, admitted.Handshake);
         try
         {
             await LiveAsync(peer, multiplexed, place, added).ConfigureAwait(false);
@@ -184,9 +199,13 @@ public sealed partial class Switch
         }
         finally
         {
-            await connection.DisposeAsync().ConfigureAwait(false);
+            await admitted.Connection.DisposeAsync().ConfigureAwait(false);
             _peers.Leave(place);
             added.TrySetResult();
+            if (peer.Completion.IsCompletedSuccessfully)
+            {
+                PipelineActivities.EndConnection(activity, peer, peer.Completion.Result);
+            }
         }
     }
 
@@ -214,6 +233,7 @@ public sealed partial class Switch
             lanes.ForEach(lane => lane.Close());
         }
 
+        _metrics.PeerAdded(peer);
         connection.Start(peer, lanes);
         if (!peer.Stopped.IsCancellationRequested)
         {
@@ -234,6 +254,7 @@ public sealed partial class Switch
         added.SetResult();
         DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
         await EndReceivingAsync(peer, reason, lanes, receiving).ConfigureAwait(false);
+        _metrics.PeerRemoved(peer, reason);
 
         // At once, so that a reactor that takes its time does not keep the others from hearing of it.
         await Task.WhenAll(initialised.Select(reactor =>
@@ -331,4 +352,7 @@ public sealed partial class Switch
             return false;
         }
     }
+
+    /// <summary>A node that may be a peer, and the handshake in which it came to be known; null when nobody listens to that.</summary>
+    private readonly record struct Admitted(AuthenticatedConnection Connection, Activity? Handshake);
 }

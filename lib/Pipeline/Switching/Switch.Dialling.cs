@@ -29,11 +29,21 @@ public sealed partial class Switch
                 ? NodeInfo
                 : throw new InvalidOperationException("The switch cannot dial: it has not been started, or its reactors have not all started yet.");
             using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
-            return await DialAsync(address, localInfo, either.Token, cancellationToken).ConfigureAwait(false);
+            IPeer peer = await DialAsync(address, localInfo, either.Token, cancellationToken).ConfigureAwait(false);
+            _metrics.DialEnded(failure: null);
+            return peer;
         }
-        catch (OperationCanceledException e) when (_stopping.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        catch (Exception e)
         {
-            throw new HandshakeException(HandshakeFailure.SwitchStopped, "The switch stops, so it dials no more.", e);
+            bool stops = e is OperationCanceledException && _stopping.IsCancellationRequested && !cancellationToken.IsCancellationRequested;
+            Exception failure = stops ? new HandshakeException(HandshakeFailure.SwitchStopped, "The switch stops, so it dials no more.", e) : e;
+            _metrics.DialEnded(failure);
+            if (stops)
+            {
+                throw failure;
+            }
+
+            throw;
         }
         finally
         {
@@ -123,20 +133,21 @@ public sealed partial class Switch
         try
         {
             TransportConnection transport = await _options.Transport.ConnectAsync(address, eitherToken).ConfigureAwait(false);
-            AuthenticatedConnection connection = await AdmitAsync(transport, localInfo, address, eitherToken).ConfigureAwait(false);
+            Admitted admitted = await AdmitAsync(transport, localInfo, address, eitherToken).ConfigureAwait(false);
             try
             {
                 _peers.Commit(place, transport.RemoteEndPoint.Address);
             }
-            catch
+            catch (HandshakeException e)
             {
-                await connection.DisposeAsync().ConfigureAwait(false);
+                _metrics.HandshakeRefused(isOutbound: true, e);
+                await admitted.Connection.DisposeAsync().ConfigureAwait(false);
                 throw;
             }
 
             PeerSet.Place taken = place;
             place = null;
-            return await RunPeerAsync(connection, transport.RemoteEndPoint, taken, address, cancellationToken).ConfigureAwait(false);
+            return await RunPeerAsync(admitted, transport.RemoteEndPoint, taken, address, cancellationToken).ConfigureAwait(false);
         }
         catch when (place is not null)
         {
@@ -208,6 +219,7 @@ public sealed partial class Switch
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 persistent.Failures++;
+                persistent.LastFailure = e.Message;
                 SwitchLog.RedialFailed(_logger, address, persistent.Failures, e.Message);
                 return true;
             }
@@ -226,7 +238,9 @@ public sealed partial class Switch
 
         // A remote that takes every connection and ends it at once is not to be dialled all the time.
         persistent.Failures = peer.GetStatus().Duration < RedialSchedule.Interval ? persistent.Failures + 1 : 0;
-        if ((await peer.Completion.ConfigureAwait(false)).Kind != DisconnectKind.Stopped)
+        DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
+        persistent.LastFailure = reason.Message;
+        if (reason.Kind != DisconnectKind.Stopped)
         {
             return true;
         }

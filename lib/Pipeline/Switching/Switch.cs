@@ -52,7 +52,8 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
         _key = key;
         _options = options ?? new SwitchOptions();
         _logger = logger ?? NullLogger<Switch>.Instance;
-        _connectionOptions = _options.Connection with { TimeProvider = _options.TimeProvider };
+        _metrics = new PipelineMetrics(Id, _options.Network, () => Bans!.Count, _options.MeterFactory);
+        _connectionOptions = _options.Connection with { TimeProvider = _options.TimeProvider, MessageCounter = _metrics };
         _peers = new PeerSet(_options);
         _keepAlive = new KeepAlive(_connectionOptions);
         _inbound = new InboundGate(
@@ -265,6 +266,7 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             }
 
             // Not before: a peer must not come to a reactor that has not started.
+            _startTimestamp = _options.TimeProvider.GetTimestamp();
             _isStarted = true;
             if (listener is not null)
             {
@@ -334,6 +336,7 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             .WaitAsync(_options.ReactorGracePeriod, _options.TimeProvider)
             .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _keepAlive.Dispose();
+        _metrics.Dispose();
         Bans.Added -= OnBanAdded;
         if (_options.Bans is null)
         {

@@ -1,7 +1,9 @@
 using System.Collections.Immutable;
+using System.Diagnostics.Metrics;
 using System.Net;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
+using Pipeline.Diagnostics;
 using Pipeline.Transport;
 
 namespace Pipeline.Switching;
@@ -156,6 +158,9 @@ public sealed record SwitchOptions
 
     /// <summary>How connections are made. Default: TCP.</summary>
     public ITransport Transport { get; init; } = new TcpTransport();
+
+    /// <summary>Makes the meter that the node's metrics are in. Null, the default: the node makes one, see <see cref="PipelineDiagnostics"/>.</summary>
+    public IMeterFactory? MeterFactory { get; init; }
 
     /// <summary>
     /// Where time comes from, for everything but <see cref="Transport"/> and <see cref="Bans"/>, which have their own. Default: the system's
