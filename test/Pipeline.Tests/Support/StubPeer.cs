@@ -16,11 +16,11 @@ internal sealed class StubPeer : IPeer, IDisposable
 
     public NodeInfo NodeInfo => new() { Id = Id, Moniker = "stub" };
 
-    public bool IsOutbound => false;
+    public bool IsOutbound { get; init; }
 
     public NetAddress? DialledAddress => null;
 
-    public IPEndPoint RemoteEndPoint => new(IPAddress.Loopback, 1);
+    public IPEndPoint RemoteEndPoint { get; } = new(IPAddress.Loopback, 1);
 
     public CancellationToken Stopped => _stopped.Token;
 
@@ -44,7 +44,15 @@ internal sealed class StubPeer : IPeer, IDisposable
         _completion.TrySetResult(Reason);
     }
 
-    public ConnectionStatus GetStatus() => new(TimeSpan.Zero, 0, 0, false, []);
+    public ConnectionStatus Status { get; set; } = new(TimeSpan.Zero, 0, 0, false, []);
+
+    public int StatusReads { get; private set; }
+
+    public ConnectionStatus GetStatus()
+    {
+        StatusReads++;
+        return Status;
+    }
 
     public void Dispose() => _stopped.Dispose();
 }
