@@ -86,6 +86,9 @@ internal sealed class Grammar
     /// <summary>Whether a peer's addition has begun.</summary>
     public bool HasBegunToAdd(IPeer peer) => Count(word => ReferenceEquals(word.Peer, peer) && word.HasBegunToAdd) > 0;
 
+    /// <summary>Whether a peer of a node is being initialised.</summary>
+    public bool IsInitialising(NodeId id) => Count(word => word.Peer.Id == id && word.Stage == Stage.Initialising) > 0;
+
     public void Begin(Callback callback, IPeer? peer = null)
     {
         lock (_gate)

@@ -10,9 +10,9 @@ namespace Pipeline.Tests.Switching;
 /// <param name="Latency">How many milliseconds bytes are on their way.</param>
 /// <param name="Faults">What goes wrong with bytes.</param>
 /// <param name="IsMesh">Whether all nodes are persistent peers of each other from the start, and not only those that steps make.</param>
-/// <param name="IsStoppedAtOnce">Whether all nodes stop after the last step, instead of coming to terms first.</param>
+/// <param name="End">How it ends.</param>
 /// <param name="Steps">The steps.</param>
-internal sealed record History(int Nodes, int Seed, int Latency, FaultLevel Faults, bool IsMesh, bool IsStoppedAtOnce, Step[] Steps)
+internal sealed record History(int Nodes, int Seed, int Latency, FaultLevel Faults, bool IsMesh, HistoryEnd End, Step[] Steps)
 {
     private const int MaxNodes = 5;
 
@@ -51,9 +51,9 @@ internal sealed record History(int Nodes, int Seed, int Latency, FaultLevel Faul
         Gen.Frequency((2, Gen.Const(0)), (1, Gen.Const(5)), (1, Gen.Const(40))),
         Gen.Frequency((5, Gen.Const(FaultLevel.None)), (2, Gen.Const(FaultLevel.Harmless)), (2, Gen.Const(FaultLevel.Harmful))),
         Gen.Int[0, 2],
-        Gen.Int[0, 2],
+        Gen.Enum<HistoryEnd>(),
         AnyStep.Array[1, 45],
-        (nodes, seed, latency, faults, mesh, stop, steps) => new History(nodes, seed, latency, faults, IsMesh: mesh == 2, IsStoppedAtOnce: stop == 2, steps));
+        (nodes, seed, latency, faults, mesh, end, steps) => new History(nodes, seed, latency, faults, IsMesh: mesh == 2, end, steps));
 
     public FaultPlan? FaultPlan => Faults switch
     {
@@ -63,7 +63,7 @@ internal sealed record History(int Nodes, int Seed, int Latency, FaultLevel Faul
     };
 
     public override string ToString() =>
-        $"{Nodes} nodes, seed {Seed}, latency {Latency} ms, faults {Faults}, {(IsMesh ? "a mesh, " : "")}{(IsStoppedAtOnce ? "stopped at once" : "agreeing")}: {string.Join("; ", Steps.Select(step => step.ToString(Nodes)))}";
+        $"{Nodes} nodes, seed {Seed}, latency {Latency} ms, faults {Faults}, {(IsMesh ? "a mesh, " : "")}end {End}: {string.Join("; ", Steps.Select(step => step.ToString(Nodes)))}";
 }
 
 /// <summary>What goes wrong with bytes.</summary>
@@ -76,6 +76,19 @@ internal enum FaultLevel
 
     /// <summary>Some do not come, or come changed, or the connection breaks.</summary>
     Harmful,
+}
+
+/// <summary>How a history ends. Then all nodes stop.</summary>
+internal enum HistoryEnd
+{
+    /// <summary>Everything works again, and nodes come to terms.</summary>
+    Released,
+
+    /// <summary>The network works again, and nodes come to terms, although reactors that have not returned do not.</summary>
+    Stuck,
+
+    /// <summary>At once.</summary>
+    Sudden,
 }
 
 internal enum StepKind

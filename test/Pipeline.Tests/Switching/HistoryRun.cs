@@ -71,11 +71,13 @@ internal sealed class HistoryRun : IDisposable
 
         LookAtSets();
         _network.Heal();
-        if (!_history.IsStoppedAtOnce)
+        if (_history.End == HistoryEnd.Released)
         {
-            // Reactors that do not return keep their node from being connected to that peer, and what they do late can still end a connection.
             Release();
-            _time.Advance(4 * Grace);
+        }
+
+        if (_history.End != HistoryEnd.Sudden)
+        {
             ComeToTerms();
         }
 
@@ -175,14 +177,20 @@ internal sealed class HistoryRun : IDisposable
     /// <summary>Waits until all is as it will be, and sees that it is as it should be then.</summary>
     private void ComeToTerms()
     {
-        Require(_going, AgreementLimit, "What was begun does not end.");
+        // What reactors do late can still end a connection.
+        _time.Advance(4 * Grace);
+        if (_history.End == HistoryEnd.Released)
+        {
+            Require(_going, AgreementLimit, "What was begun does not end.");
+        }
+
         if (!_time.AdvanceUntil(() => Disagreements().Count == 0, AgreementLimit))
         {
             Assert.Fail($"Nodes do not come to terms: {string.Join("; ", Disagreements())}.");
         }
 
         LookAtSets();
-        if (_history.Faults == FaultLevel.Harmful)
+        if (_history.Faults == FaultLevel.Harmful || _history.End == HistoryEnd.Stuck)
         {
             return;
         }
@@ -254,6 +262,11 @@ internal sealed class HistoryRun : IDisposable
             for (int j = 0; j < i; j++)
             {
                 Node one = _nodes[i], other = _nodes[j];
+                if (one.Life.IsStuckBefore(other) || other.Life.IsStuckBefore(one))
+                {
+                    continue;
+                }
+
                 IPeer? there = one.Life.Find(other), here = other.Life.Find(one);
                 MemoryConnection[] between = [.. open.Where(connection => connection.Link == _network.Link(one.Host, other.Host))];
                 bool agree = (there, here) switch
@@ -473,6 +486,9 @@ internal sealed class HistoryRun : IDisposable
 
         /// <summary>Whether it has started, and nobody has told it to stop.</summary>
         public bool IsUp => Start.IsCompletedSuccessfully && !_isStopped;
+
+        /// <summary>Whether a reactor has not let it begin, or keeps it from being connected to a node: nothing but the stop is waited for then.</summary>
+        public bool IsStuckBefore(Node other) => !Start.IsCompleted || Array.Exists(Reactors, reactor => reactor.Grammar.IsInitialising(other.Address.Id));
 
         public void Begin() => Start = Switch.StartAsync();
 
