@@ -27,6 +27,7 @@ internal sealed class Node : IAsyncDisposable
             ListenEndPoint = new IPEndPoint(IPAddress.Loopback, 0),
             AllowDuplicateIp = true,
             MaxInboundConnectionRatePerIp = null,
+            MaxInboundHandshakes = 2048,
             MaxInboundHandshakesPerIp = null,
             MaxInboundPeers = maxPeers,
             Connection = connection,

@@ -238,15 +238,10 @@ public sealed partial class PipelineMetricsTests
     [Test, CancelAfter(30_000)]
     public async Task Messages_of_a_running_node_are_counted_by_their_types(CancellationToken cancellationToken)
     {
-        using PipelineMetrics metrics = Metrics();
-        using MeterProbe probe = new(_node);
         RecordingReactor received = new("reactor", State);
-        await using TestNode sender = await TestNode.StartAsync(
-            options => options with { Connection = new ConnectionOptions { MessageCounter = metrics } },
-            new RecordingReactor("reactor", State));
-        await using TestNode receiver = await TestNode.StartAsync(
-            options => options with { Connection = new ConnectionOptions { MessageCounter = metrics } },
-            received);
+        await using TestNode sender = await TestNode.StartAsync(null, new RecordingReactor("reactor", State));
+        await using TestNode receiver = await TestNode.StartAsync(null, received);
+        using MeterProbe sent = new(sender.Switch.Id), came = new(receiver.Switch.Id);
         IPeer peer = await sender.DialAsync(receiver, cancellationToken);
 
         // One packet, and many.
@@ -258,15 +253,16 @@ public sealed partial class PipelineMetricsTests
         }
 
         await receiver.UntilAsync(() => received.Received.Count == 2, cancellationToken);
-        Dictionary<string, double> counts = probe.Collect();
-        foreach (string direction in (string[])["receive", "send"])
+        foreach ((MeterProbe probe, string direction) in ((MeterProbe, string)[])[(came, "receive"), (sent, "send")])
         {
+            Dictionary<string, double> counts = probe.Collect();
             Assert.That(
-                counts[$"cometbft_p2p_message_{direction}_bytes_total{{chain_id=net,message_type=consensus_NewRoundStep}}"],
+                counts[$"cometbft_p2p_message_{direction}_bytes_total{{chain_id=test-network,message_type=consensus_NewRoundStep}}"],
                 Is.EqualTo(NewRoundStep.Length));
             Assert.That(
-                counts[$"cometbft_p2p_message_{direction}_bytes_total{{chain_id=net,message_type=consensus_BlockPart}}"],
+                counts[$"cometbft_p2p_message_{direction}_bytes_total{{chain_id=test-network,message_type=consensus_BlockPart}}"],
                 Is.EqualTo(large.Length));
+            Assert.That(counts["cometbft_p2p_peers{chain_id=test-network}"], Is.EqualTo(1));
         }
     }
 
