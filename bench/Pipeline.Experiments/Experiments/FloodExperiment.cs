@@ -113,11 +113,11 @@ internal sealed record FloodExperiment : Experiment
                 phase.Outcome is { } outcome ? outcome.ProcessorSeconds / outcome.UntilClosed * 100 : null);
             memory.Add(
                 phase.Name,
-                phase.Samples.Max(sample => sample.Managed),
-                phase.Samples.Max(sample => sample.Resident),
-                phase.Samples.Max(sample => sample.Sockets.Open),
-                phase.Samples.Max(sample => sample.Sockets.Waiting),
-                phase.Samples.Max(sample => sample.Sockets.CloseWait),
+                phase.MaxManaged,
+                phase.MaxResident,
+                phase.Most(sockets => sockets.Open),
+                phase.Most(sockets => sockets.Waiting),
+                phase.Most(sockets => sockets.CloseWait),
                 phase.Overflows,
                 phase.Outcome?.MostOpen);
             foreach ((string reason, long count) in phase.Refusals)
@@ -126,12 +126,18 @@ internal sealed record FloodExperiment : Experiment
             }
         }
 
-        Table series = new("flood-over-time", "Over time", "flood", "seconds", "managed_MiB", "resident_MiB", "open", "waiting", "close_wait") { IsSeries = true };
+        Table memorySeries = new("memory-over-time", "Memory over time", "flood", "seconds", "managed_MiB", "resident_MiB") { IsSeries = true };
+        Table socketSeries = new("sockets-over-time", "Sockets over time", "flood", "seconds", "open", "waiting", "close_wait", "time_wait") { IsSeries = true };
         foreach (Phase phase in phases)
         {
             foreach (Sample sample in phase.Samples)
             {
-                series.Add(phase.Name, sample.Seconds, sample.Managed, sample.Resident, sample.Sockets.Open, sample.Sockets.Waiting, sample.Sockets.CloseWait);
+                memorySeries.Add(phase.Name, sample.Seconds, sample.Managed, sample.Resident);
+            }
+
+            foreach ((double seconds, SocketCensus sockets) in phase.Censuses)
+            {
+                socketSeries.Add(phase.Name, seconds, sockets.Open, sockets.Waiting, sockets.CloseWait, sockets.TimeWait);
             }
         }
 
@@ -140,8 +146,8 @@ internal sealed record FloodExperiment : Experiment
         double slowestNewcomer = floods.Max(phase => phase.SlowestNewcomer);
         int newcomers = floods.Sum(phase => phase.Newcomers.Length);
         double residentBefore = before.Samples[^1].Resident;
-        double residentRise = floods.Max(phase => phase.Samples.Max(sample => sample.Resident)) - residentBefore;
-        int mostOpen = floods.Max(phase => phase.Samples.Max(sample => sample.Sockets.Open));
+        double residentRise = floods.Max(phase => phase.MaxResident) - residentBefore;
+        int mostOpen = floods.Max(phase => phase.Most(sockets => sockets.Open));
         int made = floods.Min(phase => phase.Outcome!.Connected);
         return new ExperimentResult(Name)
         {
@@ -163,13 +169,13 @@ internal sealed record FloodExperiment : Experiment
                 ["newcomer_max_ms"] = slowestNewcomer,
                 ["newcomers_refused"] = floods.Sum(phase => phase.NewcomersRefused),
                 ["managed_MiB_before"] = before.Samples[^1].Managed,
-                ["managed_MiB_max"] = floods.Max(phase => phase.Samples.Max(sample => sample.Managed)),
+                ["managed_MiB_max"] = floods.Max(phase => phase.MaxManaged),
                 ["resident_MiB_before"] = residentBefore,
                 ["resident_MiB_max"] = residentBefore + residentRise,
                 ["resident_MiB_after"] = after.Samples[^1].Resident,
                 ["open_max"] = mostOpen,
                 ["open_after"] = end.Open,
-                ["close_wait_max"] = floods.Max(phase => phase.Samples.Max(sample => sample.Sockets.CloseWait)),
+                ["close_wait_max"] = floods.Max(phase => phase.Most(sockets => sockets.CloseWait)),
                 ["close_wait_after"] = end.CloseWait,
                 ["time_wait_after"] = end.TimeWait,
                 ["seconds"] = duration.TotalSeconds,
@@ -196,7 +202,7 @@ internal sealed record FloodExperiment : Experiment
                 new Verdict("In the end the peers' sockets are left, and none else", $"{end.Open} sockets, {end.Waiting} not accepted", end is { Open: HonestNetwork.Peers, Waiting: 0 }),
                 new Verdict("In the end no socket is in CLOSE_WAIT", Readable.Number(end.CloseWait), end.CloseWait == 0),
             ],
-            Tables = [table, memory, refusals, series],
+            Tables = [table, memory, refusals, memorySeries, socketSeries],
             Figures =
             [
                 new Figure(
@@ -249,9 +255,9 @@ internal sealed record FloodExperiment : Experiment
         memory.Line(seconds, [.. samples.Select(sample => sample.Managed)], Chart.Palette[2], "managed");
         memory.Axes.SetLimitsY(0, samples.Max(sample => sample.Resident) * 1.15);
         Plot sockets = Chart.Create("Sockets", "seconds", "sockets");
-        sockets.Line(seconds, [.. samples.Select(sample => (double)sample.Sockets.Open)], Chart.Palette[0], "open");
-        sockets.Line(seconds, [.. samples.Select(sample => (double)sample.Sockets.Waiting)], Chart.Palette[4], "waiting to be accepted");
-        sockets.Line(seconds, [.. samples.Select(sample => (double)sample.Sockets.CloseWait)], Chart.Palette[9], "in CLOSE_WAIT");
+        AddSockets("open", census => census.Open, Chart.Palette[0]);
+        AddSockets("waiting to be accepted", census => census.Waiting, Chart.Palette[4]);
+        AddSockets("in CLOSE_WAIT", census => census.CloseWait, Chart.Palette[9]);
         sockets.Threshold(MaxOpen, $"{MaxOpen}, the limit of open ones");
         foreach (Plot plot in new[] { latency, memory, sockets })
         {
@@ -265,5 +271,11 @@ internal sealed record FloodExperiment : Experiment
         }
 
         return Chart.ToPng([latency, memory, sockets], 360);
+
+        void AddSockets(string name, Func<SocketCensus, int> count, Color color)
+        {
+            (double Seconds, SocketCensus Sockets)[] censuses = [.. phases.SelectMany(phase => phase.Censuses)];
+            sockets.Line([.. censuses.Select(census => census.Seconds)], [.. censuses.Select(census => (double)count(census.Sockets))], color, name);
+        }
     }
 }

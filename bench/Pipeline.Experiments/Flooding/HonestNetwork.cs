@@ -14,12 +14,12 @@ internal sealed class HonestNetwork : IAsyncDisposable
     public const int SmallSize = 200;
     public const int BulkSize = 16 << 10;
 
-    // A census of all sockets costs more than the other figures of a sample.
-    private const int SamplesPerCensus = 5;
-
     public static readonly TimeSpan TrafficInterval = TimeSpan.FromMilliseconds(5);
 
     private static readonly TimeSpan SampleInterval = TimeSpan.FromMilliseconds(20);
+
+    // The kernel goes through all sockets of the machine for it.
+    private static readonly TimeSpan CensusInterval = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan NewcomerInterval = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan NewcomerRetry = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
@@ -82,6 +82,7 @@ internal sealed class HonestNetwork : IAsyncDisposable
     {
         LatencyRecorder recorder = new((int)(_smallTickers.Count * (atMost + Patience) / TrafficInterval));
         List<Sample> samples = [];
+        List<(double, SocketCensus)> censuses = [];
         List<double> newcomers = [];
         int refused = 0;
         using CancellationTokenSource over = CancellationTokenSource.CreateLinkedTokenSource(_context.CancellationToken);
@@ -93,6 +94,8 @@ internal sealed class HonestNetwork : IAsyncDisposable
         Volatile.Write(ref _recorder, recorder);
         Task sampling = Pacing.EveryAsync(SampleInterval, Timeout.InfiniteTimeSpan, Look, over.Token);
         Task coming = ComeAsync();
+        Thread counting = new(CountSockets) { IsBackground = true };
+        counting.Start();
         FloodOutcome? outcome = await happening().WaitAsync(atMost, _context.CancellationToken);
         Volatile.Write(ref _recorder, null);
         double seconds = Now - from;
@@ -101,6 +104,7 @@ internal sealed class HonestNetwork : IAsyncDisposable
         await over.CancelAsync();
         await sampling.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await coming;
+        counting.Join();
         Phase phase = new(
             name,
             from,
@@ -110,6 +114,7 @@ internal sealed class HonestNetwork : IAsyncDisposable
             throughput,
             used,
             samples,
+            censuses,
             [.. newcomers.Order()],
             refused,
             CountOverflows() - overflows,
@@ -125,8 +130,17 @@ internal sealed class HonestNetwork : IAsyncDisposable
 
         void Look()
         {
-            SocketCensus sockets = samples.Count % SamplesPerCensus == 0 ? SocketCensus.Take(Port) : samples[^1].Sockets;
-            samples.Add(new Sample(Now, GC.GetTotalMemory(forceFullCollection: false) / (double)(1 << 20), Environment.WorkingSet / (double)(1 << 20), sockets));
+            samples.Add(new Sample(Now, GC.GetTotalMemory(forceFullCollection: false) / (double)(1 << 20), Environment.WorkingSet / (double)(1 << 20)));
+        }
+
+        // A thread of its own, because what the kernel takes for it must not be taken from those that deal with messages.
+        void CountSockets()
+        {
+            do
+            {
+                censuses.Add((Now, SocketCensus.Take(Port)));
+            }
+            while (!over.Token.WaitHandle.WaitOne(CensusInterval));
         }
 
         // One that has begun is waited for, however long it takes.
@@ -244,7 +258,8 @@ internal sealed class HonestNetwork : IAsyncDisposable
 /// <param name="Latencies">The small messages, in both directions.</param>
 /// <param name="Throughput">Honest messages that arrived, in MB/s.</param>
 /// <param name="Processor">What the process used, in percent of one core.</param>
-/// <param name="Samples">Memory and sockets over the time; never empty.</param>
+/// <param name="Samples">Memory over the time; never empty.</param>
+/// <param name="Censuses">Sockets over the time; never empty.</param>
 /// <param name="Newcomers">How long each new node took to become a peer, all its tries together, in milliseconds, shortest first; infinite for one that never did.</param>
 /// <param name="NewcomersRefused">Tries of new nodes that failed.</param>
 /// <param name="Overflows">Connections that the kernel dropped because too many waited to be accepted, anywhere on the machine.</param>
@@ -258,15 +273,23 @@ internal sealed record Phase(
     double Throughput,
     double Processor,
     IReadOnlyList<Sample> Samples,
+    IReadOnlyList<(double Seconds, SocketCensus Sockets)> Censuses,
     double[] Newcomers,
     int NewcomersRefused,
     long Overflows,
     IReadOnlyList<(string Reason, long Count)> Refusals)
 {
+    public double MaxManaged => Samples.Max(sample => sample.Managed);
+
+    public double MaxResident => Samples.Max(sample => sample.Resident);
+
     public double NewcomerMedian => Statistics.Median(Newcomers);
 
     public double SlowestNewcomer => Newcomers.Length == 0 ? double.NaN : Newcomers[^1];
+
+    /// <summary>The most sockets of a kind that were seen.</summary>
+    public int Most(Func<SocketCensus, int> kind) => Censuses.Max(census => kind(census.Sockets));
 }
 
-/// <summary>Memory in MiB and sockets at one moment.</summary>
-internal sealed record Sample(double Seconds, double Managed, double Resident, SocketCensus Sockets);
+/// <summary>Memory at one moment, in MiB.</summary>
+internal readonly record struct Sample(double Seconds, double Managed, double Resident);
