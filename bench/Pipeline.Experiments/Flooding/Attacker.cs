@@ -18,6 +18,9 @@ internal sealed class Attacker : IDisposable
     private const int MaxOpen = 4_000;
     private const int GarbageSize = 600;
 
+    // So many of them make one that says at once that it will send no more, and so leaves the closing to the other side.
+    private const int HangUpEvery = 4;
+
     // Linux lets the port be chosen when the other end is known, so that addresses do not run out of them.
     private const int BindAddressNoPort = 24;
 
@@ -120,7 +123,7 @@ internal sealed class Attacker : IDisposable
             Interlocked.Increment(ref _connected);
             int open = Interlocked.Increment(ref _open);
             _mostOpen = Math.Max(_mostOpen, open);
-            await StayAsync(socket, cancellationToken);
+            await StayAsync(socket, hangsUp: number % HangUpEvery == 0, cancellationToken);
             Interlocked.Decrement(ref _open);
         }
         finally
@@ -129,13 +132,18 @@ internal sealed class Attacker : IDisposable
         }
     }
 
-    private async Task StayAsync(Socket socket, CancellationToken cancellationToken)
+    private async Task StayAsync(Socket socket, bool hangsUp, CancellationToken cancellationToken)
     {
         try
         {
             if (_opening.Length > 0)
             {
                 await socket.SendAsync(_opening, cancellationToken);
+            }
+
+            if (hangsUp)
+            {
+                socket.Shutdown(SocketShutdown.Send);
             }
 
             while (await socket.ReceiveAsync(_waste, cancellationToken) > 0)

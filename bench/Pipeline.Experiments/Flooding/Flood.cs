@@ -13,7 +13,7 @@ internal enum FloodKind
     HalfHandshake,
 }
 
-/// <summary>A flood of connections. All stay open until the other side closes them.</summary>
+/// <summary>A flood of connections. All stay until the other side closes them; every fourth says that it will send no more.</summary>
 /// <param name="Kind">What they do.</param>
 /// <param name="Port">Where to, on 127.0.0.1.</param>
 /// <param name="Connections">How many there are.</param>
