@@ -324,9 +324,10 @@ public sealed class FaultyStream : DuplexStream, IHalfClosable
 
         private void Record(Fault fault)
         {
+            InjectedFault injected = new(fault, direction, stream._timeProvider.GetUtcNow());
             lock (stream._gate)
             {
-                stream._injected.Add(new InjectedFault(fault, direction, stream._timeProvider.GetUtcNow()));
+                stream._injected.Add(injected);
             }
         }
     }

@@ -84,4 +84,6 @@ public sealed class MemoryConnection
     internal void SetLatency(TimeSpan latency) => _wire.SetLatency(latency);
 
     internal void SetUp(bool isUp) => _wire.SetUp(isUp);
+
+    internal void SetTimer() => _wire.SetTimer();
 }

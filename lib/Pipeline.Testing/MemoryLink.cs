@@ -98,6 +98,8 @@ public sealed class MemoryLink
             _isSevered = true;
             Update();
         }
+
+        SetTimers();
     }
 
     /// <summary>Lets everything pass again, what was sent meanwhile included, unless a partition lies between both hosts.</summary>
@@ -108,20 +110,25 @@ public sealed class MemoryLink
             _isSevered = false;
             Update();
         }
+
+        SetTimers();
     }
 
     /// <summary>Breaks all connections of the link that are open, see <see cref="MemoryConnection.Cut"/>.</summary>
     public void CutConnections()
     {
-        MemoryConnection[] open;
-        lock (_network.Gate)
-        {
-            open = [.. _open];
-        }
-
-        foreach (MemoryConnection connection in open)
+        foreach (MemoryConnection connection in OpenConnections())
         {
             connection.Cut();
+        }
+    }
+
+    /// <summary>To be called after <see cref="Update"/>, without locks.</summary>
+    internal void SetTimers()
+    {
+        foreach (MemoryConnection connection in OpenConnections())
+        {
+            connection.SetTimer();
         }
     }
 
@@ -159,6 +166,14 @@ public sealed class MemoryLink
         if (isUp)
         {
             ComesUp.Set();
+        }
+    }
+
+    private MemoryConnection[] OpenConnections()
+    {
+        lock (_network.Gate)
+        {
+            return [.. _open];
         }
     }
 }

@@ -11,18 +11,17 @@ namespace Pipeline.Testing;
 /// long bytes take, which of them go wrong, who can reach whom.
 /// </summary>
 /// <remarks>
-/// <para>Nothing here has a thread or polls. With no latency, no faults and no partition no timers run either.</para>
-/// <para>Lock order: the network's gate before a connection's.</para>
+/// Nothing here has a thread or polls. With no latency, no faults and no partition no timers run either.
 /// </remarks>
 public sealed class MemoryNetwork
 {
     private const int FirstFreePort = 49_152;
 
-    // Guarded by Gate, as what hosts and listeners have. _groups says of the hosts that a partition names in which of its groups they are.
+    // Guarded by Gate, which is taken before a connection's own, as what hosts and listeners have. _groupOf says of the hosts that a partition names in which of its groups they are.
     private readonly Dictionary<IPAddress, Host> _hosts = [];
     private readonly Dictionary<(IPAddress, IPAddress), MemoryLink> _links = [];
     private readonly List<MemoryConnection> _connections = [];
-    private readonly Dictionary<IPAddress, int> _groups = [];
+    private Dictionary<IPAddress, int> _groupOf = [];
     private int _openStreams;
     private int _openListeners;
 
@@ -116,35 +115,20 @@ public sealed class MemoryNetwork
             }
         }
 
-        lock (Gate)
-        {
-            _groups.Clear();
-            foreach ((IPAddress host, int group) in groupOf)
-            {
-                _groups[host] = group;
-            }
-
-            foreach (MemoryLink link in _links.Values)
-            {
-                link.Update();
-            }
-        }
+        SetGroups(groupOf);
     }
 
     /// <summary>Ends the partition, and heals all links: what was sent meanwhile sets out again.</summary>
     public void Heal()
     {
-        lock (Gate)
+        SetGroups([]);
+        foreach (MemoryLink link in AllLinks())
         {
-            _groups.Clear();
-            foreach (MemoryLink link in _links.Values)
-            {
-                link.Heal();
-            }
+            link.Heal();
         }
     }
 
-    internal bool AreParted(IPAddress one, IPAddress other) => _groups.GetValueOrDefault(one) != _groups.GetValueOrDefault(other);
+    internal bool AreParted(IPAddress one, IPAddress other) => _groupOf.GetValueOrDefault(one) != _groupOf.GetValueOrDefault(other);
 
     internal void OnEndClosed(MemoryConnection connection)
     {
@@ -160,6 +144,31 @@ public sealed class MemoryNetwork
             {
                 _hosts[connection.DiallerEndPoint.Address].Release(connection.DiallerEndPoint.Port, connection);
             }
+        }
+    }
+
+    private void SetGroups(Dictionary<IPAddress, int> groupOf)
+    {
+        lock (Gate)
+        {
+            _groupOf = groupOf;
+            foreach (MemoryLink link in _links.Values)
+            {
+                link.Update();
+            }
+        }
+
+        foreach (MemoryLink link in AllLinks())
+        {
+            link.SetTimers();
+        }
+    }
+
+    private MemoryLink[] AllLinks()
+    {
+        lock (Gate)
+        {
+            return [.. _links.Values];
         }
     }
 

@@ -10,11 +10,15 @@ internal sealed class MemoryWire
     private readonly Lane _toB;
     private readonly Action? _endClosed;
 
-    // Guards these, and everything in the lanes. _failure is set when the wire is cut, and then stays.
+    // Guards these, and everything in the lanes. _failure is set when the wire is cut, and then stays. _timerDue is what the timer is set
+    // for, by whoever has set _isSettingTimer.
     private readonly Lock _gate = new();
     private TimeSpan _latency;
     private bool _isUp;
     private string? _failure;
+    private ITimer? _timer;
+    private TimeSpan? _timerDue;
+    private bool _isSettingTimer;
 
     public MemoryWire(int capacity, TimeProvider timeProvider, TimeSpan latency, bool isUp, Action? endClosed = null)
     {
@@ -63,7 +67,9 @@ internal sealed class MemoryWire
         }
     }
 
-    /// <summary>While a wire is down nothing arrives; what waits for that sets out again when it is up.</summary>
+    /// <summary>
+    /// While a wire is down nothing arrives; what waits for that sets out again when it is up. To be followed by <see cref="SetTimer"/>.
+    /// </summary>
     public void SetUp(bool isUp)
     {
         lock (_gate)
@@ -86,6 +92,8 @@ internal sealed class MemoryWire
             _toA.Discard();
             _toB.Discard();
         }
+
+        SetTimer();
     }
 
     public long Total(Lane lane)
@@ -129,12 +137,13 @@ internal sealed class MemoryWire
                 ObjectDisposedException.ThrowIf(lane.IsWriterClosed, typeof(MemoryDuplex));
                 ThrowIfCut();
                 lane.Write(ref buffer);
-                if (buffer.IsEmpty)
-                {
-                    return;
-                }
+                writable = buffer.IsEmpty ? Task.CompletedTask : lane.Writable.Wait();
+            }
 
-                writable = lane.Writable.Wait();
+            SetTimer();
+            if (buffer.IsEmpty)
+            {
+                return;
             }
 
             await writable.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -169,6 +178,8 @@ internal sealed class MemoryWire
                 lane.Complete();
             }
         }
+
+        SetTimer();
     }
 
     /// <summary>Says to whoever reads from <paramref name="lane"/> that the connection is over, and not as it should be.</summary>
@@ -178,6 +189,8 @@ internal sealed class MemoryWire
         {
             lane.Send(Mark.Reset);
         }
+
+        SetTimer();
     }
 
     /// <summary>Closes one end.</summary>
@@ -197,11 +210,74 @@ internal sealed class MemoryWire
 
             incoming.CloseReader();
             outgoing.CloseWriter();
-            incoming.ReleaseWhenClosed();
-            outgoing.ReleaseWhenClosed();
         }
 
+        SetTimer();
         _endClosed?.Invoke();
+    }
+
+    /// <summary>
+    /// Sets the timer for what arrives next. Called without locks, because a clock that is moved by hand may call back whom it likes while
+    /// a timer is set; so one caller sets it at a time, until it is set for what is wanted.
+    /// </summary>
+    /// <param name="atLeast">How long to wait in any case.</param>
+    public void SetTimer(TimeSpan atLeast = default)
+    {
+        while (true)
+        {
+            TimeSpan wait = Timeout.InfiniteTimeSpan;
+            bool isClosed;
+            lock (_gate)
+            {
+                TimeSpan? due = NextDue();
+                if (_isSettingTimer || due == _timerDue)
+                {
+                    return;
+                }
+
+                if (due is not null)
+                {
+                    wait = due.Value - Now;
+                    wait = wait < atLeast ? atLeast : wait;
+                }
+
+                isClosed = _toA.IsReaderClosed && _toB.IsReaderClosed;
+                _timerDue = due;
+                _isSettingTimer = true;
+            }
+
+            _timer ??= _timeProvider.CreateTimer(static wire => ((MemoryWire)wire!).OnTimer(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            _timer.Change(wait, Timeout.InfiniteTimeSpan);
+            if (isClosed)
+            {
+                _timer.Dispose();
+            }
+
+            lock (_gate)
+            {
+                _isSettingTimer = false;
+            }
+        }
+    }
+
+    private TimeSpan? NextDue()
+    {
+        TimeSpan due = _toA.NextDue < _toB.NextDue ? _toA.NextDue : _toB.NextDue;
+        return due == TimeSpan.MaxValue ? null : due;
+    }
+
+    private void OnTimer()
+    {
+        lock (_gate)
+        {
+            _timerDue = null;
+            TimeSpan now = Now;
+            _toA.ArriveUntil(now);
+            _toB.ArriveUntil(now);
+        }
+
+        // The system's timers may be a little early, and count in milliseconds.
+        SetTimer(TimeSpan.FromMilliseconds(1));
     }
 
     private void ThrowIfCut()
@@ -218,7 +294,7 @@ internal sealed class MemoryWire
         private const int SmallestBuffer = 4096;
 
         // Invariant: _bytes[_first, _first + _count), round and round, is written and not read. Of it the first _arrived bytes can be
-        // read, and the others are what the data marks in _onTheWay count, whose times never decrease. Timers alone let marks arrive,
+        // read, and the others are what the data marks in _onTheWay count, whose times never decrease. The timer alone lets marks arrive,
         // so that a clock that is moved by hand has moved everything when it returns.
         private readonly Queue<(Mark Mark, int Count, TimeSpan Due)> _onTheWay = [];
         private byte[] _bytes = [];
@@ -228,13 +304,11 @@ internal sealed class MemoryWire
         private Mark? _ending;
         private bool _isCompleted;
 
+        private TimeSpan _lastDue;
+
         // When the first write after the reader was closed is answered with a reset; and whether one has come.
         private TimeSpan? _refusedAt;
         private bool _isRefused;
-
-        private TimeSpan _lastDue;
-        private ITimer? _timer;
-        private TimeSpan? _timerDue;
 
         public Signal Readable { get; } = new();
 
@@ -251,6 +325,9 @@ internal sealed class MemoryWire
         public bool HasArrived => _arrived > 0;
 
         public bool IsEmpty => _count == 0;
+
+        /// <summary>When something arrives next; the end of time when that has no time.</summary>
+        public TimeSpan NextDue => _onTheWay.TryPeek(out (Mark Mark, int Count, TimeSpan Due) next) ? next.Due : TimeSpan.MaxValue;
 
         private Lane Opposite => this == wire._toA ? wire._toB : wire._toA;
 
@@ -334,7 +411,6 @@ internal sealed class MemoryWire
             TimeSpan due = wire._isUp ? wire.Now + wire._latency : TimeSpan.MaxValue;
             _lastDue = due > _lastDue ? due : _lastDue;
             _onTheWay.Enqueue((mark, count, _lastDue));
-            SetTimer();
         }
 
         public void Reschedule()
@@ -349,8 +425,16 @@ internal sealed class MemoryWire
             {
                 ArriveUntil(_lastDue);
             }
+        }
 
-            SetTimer();
+        /// <summary>Lets arrive what is due.</summary>
+        public void ArriveUntil(TimeSpan time)
+        {
+            while (_onTheWay.TryPeek(out (Mark Mark, int Count, TimeSpan Due) next) && next.Due <= time)
+            {
+                _onTheWay.Dequeue();
+                Arrive(next.Mark, next.Count);
+            }
         }
 
         public void CloseReader()
@@ -371,20 +455,9 @@ internal sealed class MemoryWire
             _onTheWay.Clear();
             _bytes = [];
             _first = _count = _arrived = 0;
-            SetTimer();
             Readable.Set();
             Writable.Set();
             Drained.Set();
-        }
-
-        public void ReleaseWhenClosed()
-        {
-            if (IsReaderClosed && IsWriterClosed)
-            {
-                _timer?.Dispose();
-                _timer = null;
-                _timerDue = null;
-            }
         }
 
         private void Append(ReadOnlySpan<byte> bytes)
@@ -435,49 +508,6 @@ internal sealed class MemoryWire
             // What comes after the end changes nothing for the reader any more.
             _ending ??= mark == Mark.Data ? null : mark;
             Readable.Set();
-        }
-
-        private void ArriveUntil(TimeSpan time)
-        {
-            while (_onTheWay.TryPeek(out (Mark Mark, int Count, TimeSpan Due) next) && next.Due <= time)
-            {
-                _onTheWay.Dequeue();
-                Arrive(next.Mark, next.Count);
-            }
-        }
-
-        // Invariant: the timer is set for what arrives next, if that has a time. It is made before it is set, because a clock that is moved
-        // meanwhile may call back at once.
-        private void SetTimer(TimeSpan atLeast = default)
-        {
-            TimeSpan? due = _onTheWay.TryPeek(out (Mark Mark, int Count, TimeSpan Due) next) && next.Due != TimeSpan.MaxValue ? next.Due : null;
-            if (due == _timerDue)
-            {
-                return;
-            }
-
-            _timerDue = due;
-            _timer ??= wire._timeProvider.CreateTimer(
-                static lane => ((Lane)lane!).OnTimer(),
-                this,
-                Timeout.InfiniteTimeSpan,
-                Timeout.InfiniteTimeSpan);
-            TimeSpan wait = (due - wire.Now) ?? Timeout.InfiniteTimeSpan;
-            _timer.Change(due is not null && wait < atLeast ? atLeast : wait, Timeout.InfiniteTimeSpan);
-        }
-
-        private void OnTimer()
-        {
-            lock (wire._gate)
-            {
-                if (_timerDue is not null)
-                {
-                    // A timer of the system may be a little early, and counts in milliseconds.
-                    _timerDue = null;
-                    ArriveUntil(wire.Now);
-                    SetTimer(TimeSpan.FromMilliseconds(1));
-                }
-            }
         }
     }
 }

@@ -367,6 +367,58 @@ public sealed class MemoryNetworkTests
         }
     }
 
+    [Test]
+    public async Task A_clock_that_is_moved_while_connections_are_used_brings_everything(CancellationToken cancellationToken)
+    {
+        MemoryNetwork network = new(new MemoryNetworkOptions { Latency = Latency, TimeProvider = _time });
+        await using ITransportListener listener = Listen(network, B);
+        Task all = Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(TalkAsync, cancellationToken)));
+        for (int i = 0; !all.IsCompleted; i++)
+        {
+            _time.Advance(TimeSpan.FromMilliseconds(10));
+            if (i % 50 == 0)
+            {
+                network.Partition([A]);
+            }
+            else if (i % 50 == 10)
+            {
+                network.Heal();
+            }
+
+            await Task.Yield();
+        }
+
+        await all;
+        Assert.That((network.OpenConnections, network.OpenStreams), Is.EqualTo((0, 0)));
+
+        async Task TalkAsync()
+        {
+            await using TransportConnection dialled = await RedialAsync();
+            await using TransportConnection accepted = await listener.AcceptAsync(cancellationToken);
+            byte[] bytes = new byte[150_000];
+            await Task.WhenAll(
+                dialled.Stream.WriteAsync(bytes, cancellationToken).AsTask(),
+                accepted.Stream.WriteAsync(bytes, cancellationToken).AsTask(),
+                dialled.Stream.ReadExactlyAsync(new byte[bytes.Length], cancellationToken).AsTask(),
+                accepted.Stream.ReadExactlyAsync(new byte[bytes.Length], cancellationToken).AsTask());
+        }
+
+        // The clock may run ahead of everything.
+        async Task<TransportConnection> RedialAsync()
+        {
+            while (true)
+            {
+                try
+                {
+                    return await DialAsync(network, A, listener, cancellationToken);
+                }
+                catch (IOException e) when (e.Message.Contains("did not answer", StringComparison.Ordinal))
+                {
+                }
+            }
+        }
+    }
+
     private static ITransportListener Listen(MemoryNetwork network, IPAddress host) => network.CreateTransport(host).Listen(new IPEndPoint(host, 0));
 
     private static Task<TransportConnection> DialAsync(MemoryNetwork network, IPAddress from, ITransportListener listener, CancellationToken cancellationToken) =>

@@ -76,7 +76,7 @@ public sealed class NodeTests
             IPeer peer = await alice.Switch.DialAsync(bob.Switch.ListenAddress, cancellationToken);
             int queued = await SendAsync(peer, Messages, cancellationToken);
 
-            await alice.Switch.StopPeerGracefullyAsync(peer);
+            await peer.StopGracefullyAsync();
             DisconnectReason reason = await peer.Completion.WaitAsync(cancellationToken);
             await bob.LeftAsync(cancellationToken);
 
@@ -143,7 +143,7 @@ public sealed class NodeTests
                 Transport = network.CreateTransport(address),
                 TimeProvider = time,
                 HandshakeTimeout = TimeSpan.FromHours(1),
-                Connection = new ConnectionOptions { TimeProvider = time, PingInterval = TimeSpan.FromHours(1) },
+                Connection = new ConnectionOptions { PingInterval = TimeSpan.FromHours(1) },
             });
             Switch.AddReactor(_reactor);
         }

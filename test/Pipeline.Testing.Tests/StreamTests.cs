@@ -139,13 +139,20 @@ public sealed class StreamTests(Medium medium)
     [Test]
     public async Task A_stream_that_this_side_closes_ends_what_waits(CancellationToken cancellationToken)
     {
-        Task read = _a.ReadAsync(new byte[1], cancellationToken).AsTask();
+        Task<int> read = _a.ReadAsync(new byte[1], cancellationToken).AsTask();
         Task write = _a.WriteAsync(new byte[32 << 20], cancellationToken).AsTask();
 
         await _a.DisposeAsync();
         await _a.DisposeAsync();
 
-        Assert.That(await Assert.CatchAsync(() => read), Is.InstanceOf<IOException>().Or.InstanceOf<ObjectDisposedException>());
+        try
+        {
+            Assert.That(await read, Is.Zero, "a socket may say that the stream is at its end");
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+        }
+
         Assert.That(await Assert.CatchAsync(() => write), Is.InstanceOf<IOException>().Or.InstanceOf<ObjectDisposedException>());
         await Assert.ThrowsAsync<ObjectDisposedException>(() => _a.ReadAsync(new byte[1], cancellationToken).AsTask());
         await Assert.ThrowsAsync<ObjectDisposedException>(() => _a.WriteAsync(new byte[1], cancellationToken).AsTask());

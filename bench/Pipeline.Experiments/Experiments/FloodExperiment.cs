@@ -2,6 +2,7 @@ using System.CommandLine;
 using Pipeline.Experiments.Flooding;
 using Pipeline.Experiments.Measuring;
 using Pipeline.Experiments.Output;
+using Pipeline.Switching;
 using ScottPlot;
 
 namespace Pipeline.Experiments.Experiments;
@@ -17,11 +18,11 @@ internal sealed record FloodExperiment : Experiment
     private const int WarmUpConnections = 500;
     private const double MaxP99Rise = 5;
     private const double MinThroughput = 80;
-    private const double MaxNewcomer = 2000;
+    private const double MaxNewcomer = 5000;
     private const double MaxMemoryRise = 64;
 
     // Connections in their handshake, and as many that are being given up; the honest peers and newcomers, and one that is being refused.
-    private const int MaxOpen = (2 * 64) + HonestNetwork.Peers + 2 + 1;
+    private static readonly int MaxOpen = (2 * new SwitchOptions().MaxInboundHandshakes) + HonestNetwork.Peers + 2 + 1;
 
     private static readonly TimeSpan DefaultDuration = TimeSpan.FromSeconds(3);
     private static readonly (string Name, FloodKind Kind, bool IsFromMany)[] Variants =
@@ -149,6 +150,7 @@ internal sealed record FloodExperiment : Experiment
         double residentBefore = before.Samples[^1].Resident;
         double residentRise = floods.Max(phase => phase.MaxResident) - residentBefore;
         int mostOpen = floods.Max(phase => phase.Most(sockets => sockets.Open));
+        int looks = floods.Sum(phase => phase.Censuses.Count);
         int made = floods.Min(phase => phase.Outcome!.Connected);
         return new ExperimentResult(Name)
         {
@@ -199,7 +201,7 @@ internal sealed record FloodExperiment : Experiment
                     $"{Readable.Number(newcomers)}, the slowest in {Readable.Number(slowestNewcomer)} ms",
                     newcomers > 0 && slowestNewcomer <= MaxNewcomer),
                 Verdict.AtMost($"The process takes at most {MaxMemoryRise} MiB more than before", residentRise, MaxMemoryRise, "MiB more"),
-                Verdict.AtMost($"There are never more than {MaxOpen} sockets of connections", mostOpen, MaxOpen, "at most"),
+                Verdict.AtMost($"There are never more than {MaxOpen} sockets of connections, in {looks} looks", mostOpen, MaxOpen, "at most"),
                 new Verdict("In the end the peers' sockets are left, and none else", $"{end.Open} sockets, {end.Waiting} not accepted", end is { Open: HonestNetwork.Peers, Waiting: 0 }),
                 new Verdict("In the end no socket is in CLOSE_WAIT", Readable.Number(end.CloseWait), end.CloseWait == 0),
             ],
@@ -208,8 +210,8 @@ internal sealed record FloodExperiment : Experiment
             [
                 new Figure(
                     "flood",
-                    "Top: each honest message. Middle: memory of the node's process, which is the honest peers' and the newcomers' too. Bottom: sockets of connections to the node. Shaded: floods.",
-                    () => Draw(phases, undisturbed + MaxP99Rise)),
+                    "Top: each honest message. Middle: memory of the node's process, which is the honest peers' and the newcomers' too. Bottom: sockets of connections to the node. Shaded: the first, third and fifth flood.",
+                    () => Draw(before, alone, floods, after, undisturbed + MaxP99Rise)),
                 new Figure(
                     "percentiles",
                     "Latency of the honest messages by percentile.",
@@ -217,8 +219,9 @@ internal sealed record FloodExperiment : Experiment
                         "Honest messages during floods",
                         [
                             ("before", before.Latencies, Chart.Muted),
-                            ("attacker alone", alone.Latencies, Chart.Palette[8]),
-                            .. floods.Select((phase, i) => (phase.Name, phase.Latencies, Chart.Palette[i])),
+                            ("the attacker alone", alone.Latencies, Chart.Palette[8]),
+                            ("floods from one address", Together(floods, isFromMany: false), Chart.Palette[0]),
+                            ("floods from many", Together(floods, isFromMany: true), Chart.Palette[1]),
                         ],
                         (0.99, undisturbed + MaxP99Rise)).ToPng()),
             ],
@@ -238,15 +241,23 @@ internal sealed record FloodExperiment : Experiment
         }
     }
 
-    private static byte[] Draw(Phase[] phases, double limit)
+    /// <summary>The messages of several phases, on one time axis.</summary>
+    private static Latencies Together(params IEnumerable<Phase> phases) => new(
+        [.. phases.SelectMany(phase => phase.Latencies.SentAt.Select(at => at + phase.From))],
+        [.. phases.SelectMany(phase => phase.Latencies.Milliseconds)]);
+
+    private static Latencies Together(List<Phase> floods, bool isFromMany) => Together(floods.Where((_, i) => Variants[i].IsFromMany == isFromMany));
+
+    private static byte[] Draw(Phase before, Phase alone, List<Phase> floods, Phase after, double limit)
     {
+        Phase[] phases = [before, alone, .. floods, after];
         Plot latency = Chart.OverTime(
             "Honest messages",
             [
-                .. phases.Select((phase, i) => (
-                    phase.Name,
-                    phase.Latencies with { SentAt = [.. phase.Latencies.SentAt.Select(at => at + phase.From)] },
-                    phase.Outcome is null ? Chart.Muted : Chart.Palette[i])),
+                ("before and after", Together(before, after), Chart.Muted),
+                ("the attacker alone", Together(alone), Chart.Palette[8]),
+                ("floods from one address", Together(floods, isFromMany: false), Chart.Palette[0]),
+                ("floods from many", Together(floods, isFromMany: true), Chart.Palette[1]),
             ],
             limit);
         Sample[] samples = [.. phases.SelectMany(phase => phase.Samples)];
@@ -262,12 +273,13 @@ internal sealed record FloodExperiment : Experiment
         sockets.Threshold(MaxOpen, $"{MaxOpen}, the limit of open ones");
         foreach (Plot plot in new[] { latency, memory, sockets })
         {
-            foreach (Phase phase in phases.Where(phase => phase.Outcome is not null))
+            // Every other one, so that one sees where the next begins.
+            foreach (Phase flood in floods.Where((_, i) => i % 2 == 0))
             {
-                plot.Span(phase.From, phase.From + phase.Seconds, "");
+                plot.Span(flood.From, flood.From + flood.Seconds, "");
             }
 
-            plot.Axes.SetLimitsX(0, seconds[^1]);
+            plot.Axes.SetLimitsX(seconds[0], seconds[^1]);
             plot.LegendBelow();
         }
 

@@ -46,6 +46,7 @@ internal sealed class Node : IAsyncDisposable
         options => options with
         {
             MaxInboundConnectionRatePerIp = null,
+            MaxInboundHandshakes = 2048,
             MaxInboundHandshakesPerIp = null,
             MaxInboundPeers = 10_000,
             Connection = connection,

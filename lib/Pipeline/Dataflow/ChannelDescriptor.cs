@@ -91,9 +91,7 @@ public class ChannelDescriptor
     /// <summary>The channel's id and name, as <c>0x20 consensus state</c>.</summary>
     public override string ToString() => $"0x{Id:x2} {Name}";
 
-    private static int AtLeast(int minimum, int value, string property)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(value, minimum, property);
-        return value;
-    }
+    private int AtLeast(int minimum, int value, string property) => value >= minimum
+        ? value
+        : throw new ArgumentOutOfRangeException(property, value, $"{property} of channel {this} is at least {minimum}.");
 }

@@ -30,7 +30,8 @@ public sealed class SerializedMessage : IDisposable
     /// <summary>The length of the message in bytes.</summary>
     public int Length { get; }
 
-    internal ReadOnlySpan<byte> Span => _buffer.AsSpan(0, Length);
+    /// <summary>The bytes of the message, until it is disposed of.</summary>
+    public ReadOnlySpan<byte> Span => _buffer.AsSpan(0, Length);
 
     /// <summary>Serialises <paramref name="message"/>.</summary>
     public static SerializedMessage Create(ChannelDescriptor channel, IMessage message) => Create(channel, message, ArrayPool<byte>.Shared);

@@ -214,6 +214,7 @@ public sealed partial class Switch
             added.TrySetResult();
             if (peer.Completion.IsCompletedSuccessfully)
             {
+                _metrics.PeerRemoved(peer, peer.Completion.Result);
                 PipelineActivities.EndConnection(activity, peer, peer.Completion.Result);
             }
         }

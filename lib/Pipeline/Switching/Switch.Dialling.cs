@@ -183,7 +183,7 @@ public sealed partial class Switch
                 await WaitToDialAsync(persistent, pause, either.Token).ConfigureAwait(false);
             }
         }
-        catch (OperationCanceledException)
+        catch (Exception) when (either.IsCancellationRequested)
         {
             // Given up, or the switch stops.
         }
@@ -215,9 +215,9 @@ public sealed partial class Switch
                 // It dialled this node, or somebody else dials it.
                 return true;
             }
-            catch (IOException e)
+            catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {
-                cancellationToken.ThrowIfCancellationRequested();
+                // A transport of the user's may throw anything.
                 persistent.Failures++;
                 persistent.LastFailure = e.Message;
                 SwitchLog.RedialFailed(_logger, address, persistent.Failures, e.Message);

@@ -88,6 +88,9 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
     /// <inheritdoc />
     public IReadOnlyCollection<IPeer> Peers => _peers.Connected;
 
+    /// <summary>Tasks of the switch that have not ended; for tests.</summary>
+    internal int RunningTasks => _tasks.Running;
+
     /// <inheritdoc />
     public PeerCounts Counts => _peers.Counts;
 
@@ -138,7 +141,8 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
 
     /// <summary>
     /// Stops everything, from any state: no more dials and connections, every peer removed from every reactor, every socket closed, every
-    /// task ended, every reactor stopped. A second call waits for the first.
+    /// task ended, every reactor stopped. A second call waits for the first. A callback of a reactor that awaits it is one that does not
+    /// return: it is waited for during <see cref="SwitchOptions.ReactorGracePeriod"/>, and then goes on when all the rest has stopped.
     /// </summary>
     public Task StopAsync()
     {

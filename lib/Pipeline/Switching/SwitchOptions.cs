@@ -96,9 +96,9 @@ public sealed record SwitchOptions
 
     /// <summary>
     /// Connections that may be in their handshake at once after dialling this node; when one more comes, the oldest of the address that
-    /// has most of them ends. At least 1; default 64.
+    /// has most of them ends. At least 1; default 256: more than honest nodes bring at once, and few enough to cost little.
     /// </summary>
-    public int MaxInboundHandshakes { get; init => field = AtLeastOne(value, nameof(MaxInboundHandshakes)); } = 64;
+    public int MaxInboundHandshakes { get; init => field = AtLeastOne(value, nameof(MaxInboundHandshakes)); } = 256;
 
     /// <summary>
     /// Connections of one address that may be in their handshake at once after dialling this node; more are closed. Null for no limit, else

@@ -9,6 +9,18 @@ internal sealed class TaskGroup
     private int _running;
     private bool _isClosed;
 
+    /// <summary>How many have not ended.</summary>
+    public int Running
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _running;
+            }
+        }
+    }
+
     /// <summary>Says that something begins, which <see cref="Exit"/> ends. False when the group is closed.</summary>
     public bool TryEnter()
     {

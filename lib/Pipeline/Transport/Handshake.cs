@@ -17,7 +17,7 @@ public sealed record HandshakeOptions
     /// Whether to do nothing before the remote's ephemeral key is here, so that a remote which sends none costs no cryptography. Of two sides
     /// at most one may wait for the other: the one that was dialled. Default false.
     /// </summary>
-    public bool RemoteBegins { get; init; }
+    internal bool RemoteBegins { get; init; }
 }
 
 /// <summary>A connection to a node that has proved who it is and said what it is.</summary>

@@ -50,6 +50,8 @@ public sealed class PeerMemoryBoundTests
             ListenEndPoint = new IPEndPoint(IPAddress.Loopback, 0),
             AllowDuplicateIp = true,
             MaxInboundPeers = peers,
+            MaxInboundConnectionRatePerIp = null,
+            MaxInboundHandshakesPerIp = null,
             ReactorGracePeriod = TimeSpan.Zero,
             Connection = new ConnectionOptions { ReceiveAllowance = 100_000, ReceiveRate = null },
         };

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Net;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Pipeline.Cryptography;
@@ -13,6 +14,11 @@ namespace Pipeline.Tests.Diagnostics;
 
 public sealed class SwitchStatusTests
 {
+    private static readonly JsonSerializerOptions Readable = new()
+    {
+        WriteIndented = true,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
     private static readonly NodeId Id = NodeId.Parse("00112233445566778899aabbccddeeff00112233");
 
     [Test]
@@ -23,7 +29,7 @@ public sealed class SwitchStatusTests
         Assert.That(read.ToJson(), Is.EqualTo(status.ToJson()));
 
         // What JSON has the same name for must have come back to where it was.
-        Assert.That(read, Is.EqualTo(status).UsingPropertiesComparer(options => options.CompareOnlyCommonProperties()));
+        Assert.That(read, Is.EqualTo(status).UsingPropertiesComparer());
     }
 
     [Test]
@@ -83,6 +89,14 @@ public sealed class SwitchStatusTests
         SwitchStatus status = new() { Time = DateTimeOffset.UnixEpoch, NodeInfo = new NodeInfo() };
         Assert.That(SwitchStatus.FromJson(status.ToJson()).Peers, Is.Empty);
     }
+
+    [Test]
+    public void The_documentation_shows_a_status() =>
+        Accepted.AssertSection(
+            "docs/concepts/diagnostics.md",
+            "```json",
+            "```",
+            JsonSerializer.Serialize(JsonNode.Parse(Sample().ToJson()), Readable).ReplaceLineEndings("\n").Split('\n'));
 
     [Test]
     public void A_reactor_has_to_do_what_waits_on_its_channels_of_all_peers()

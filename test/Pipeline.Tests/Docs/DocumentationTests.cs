@@ -48,6 +48,23 @@ public sealed partial class DocumentationTests
             select $"{Repository.Name(file)} names {name.Value}",
             Is.Empty);
 
+    [Test]
+    public void Tests_that_pages_name_exist()
+    {
+        ILookup<string, string> tests = typeof(DocumentationTests).Assembly.GetTypes()
+            .SelectMany(type => type.GetMethods(), (type, method) => (type.Name, Method: method.Name))
+            .ToLookup(test => test.Name, test => test.Method);
+        Assert.That(
+            from page in Pages
+            from Match name in TestName().Matches(File.ReadAllText(page))
+            where !tests[name.Groups["fixture"].Value].Contains(name.Groups["test"].Value)
+            select $"{Repository.Name(page)} names {name.Value}",
+            Is.Empty);
+    }
+
+    [GeneratedRegex(@"`(?<fixture>\w+Tests)\.(?<test>\w+)`")]
+    private static partial Regex TestName();
+
     [GeneratedRegex(@"^```csharp[ \t]*\r?\n(?<code>.*?)^```", RegexOptions.Multiline | RegexOptions.Singleline | RegexOptions.ExplicitCapture)]
     private static partial Regex CodeBlock();
 

@@ -16,7 +16,7 @@ internal class StubPeer : IPeer, IDisposable
 
     public NodeInfo NodeInfo => new() { Id = Id, Moniker = "stub" };
 
-    public bool IsOutbound => false;
+    public bool IsOutbound { get; init; }
 
     public bool IsPersistent => false;
 
@@ -24,7 +24,7 @@ internal class StubPeer : IPeer, IDisposable
 
     public NetAddress? DialledAddress => null;
 
-    public IPEndPoint RemoteEndPoint => new(IPAddress.Loopback, 1);
+    public IPEndPoint RemoteEndPoint { get; } = new(IPAddress.Loopback, 1);
 
     public CancellationToken Stopped => _stopped.Token;
 
@@ -58,7 +58,15 @@ internal class StubPeer : IPeer, IDisposable
     {
     }
 
-    public ConnectionStatus GetStatus() => new(TimeSpan.Zero, 0, 0, false, []);
+    public ConnectionStatus Status { get; set; } = new(TimeSpan.Zero, 0, 0, false, []);
+
+    public int StatusReads { get; private set; }
+
+    public ConnectionStatus GetStatus()
+    {
+        StatusReads++;
+        return Status;
+    }
 
     public void Dispose()
     {

@@ -44,6 +44,12 @@ public sealed class RegistrationTests
     }
 
     [Test]
+    public void A_priority_under_1_is_refused_with_the_name_of_its_channel() =>
+        Assert.That(
+            () => new ChannelDescriptor(0x22, "vote") { Priority = 0 },
+            Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.StartsWith("Priority of channel 0x22 vote is at least 1."));
+
+    [Test]
     public async Task A_reactor_that_is_added_twice_is_refused_as_that()
     {
         RecordingReactor reactor = new("votes");

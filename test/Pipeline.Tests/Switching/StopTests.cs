@@ -270,6 +270,7 @@ public sealed class StopTests
     {
         Assert.That(node.Switch.Peers, Is.Empty);
         Assert.That(node.Transport.Open, Is.Zero);
+        Assert.That(node.Switch.RunningTasks, Is.Zero);
         Assert.That(node.Recording.Grammar.Violations, Is.Empty);
         Assert.That(node.Recording.Grammar.Removed, Is.EqualTo(node.Recording.Grammar.Initialised));
         HandshakeException e = (await Assert.ThrowsAsync<HandshakeException>(() => node.Switch.DialAsync(somewhere)))!;
