@@ -52,6 +52,9 @@ public sealed partial class Switch
                 slot!.Dispose();
                 await transport.DisposeAsync().ConfigureAwait(false);
             }
+
+            // While connections pour in, each waits its turn behind what the peers have sent.
+            await Task.Yield();
         }
     }
 
@@ -112,7 +115,14 @@ public sealed partial class Switch
         CancellationToken cancellationToken)
     {
         long start = _options.TimeProvider.GetTimestamp();
-        HandshakeOptions options = new() { Timeout = _options.HandshakeTimeout, TimeProvider = _options.TimeProvider };
+        HandshakeOptions options = new()
+        {
+            Timeout = _options.HandshakeTimeout,
+            TimeProvider = _options.TimeProvider,
+
+            // Who dials sends its key at once, so that an honest one loses no time by it.
+            RemoteBegins = dialled is null,
+        };
         try
         {
             AuthenticatedConnection connection = await Handshake.PerformAsync(transport.Stream, _key, localInfo, dialled, options, cancellationToken)
