@@ -179,7 +179,9 @@ public sealed partial class Switch
             return peer;
         }
 
+        // So that it can be dialled again by whoever hears of it.
         DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
+        await place.Left.WaitAsync(cancellationToken).ConfigureAwait(false);
         throw new HandshakeException(
             reason.Kind == DisconnectKind.SwitchStopped ? HandshakeFailure.SwitchStopped : HandshakeFailure.PeerStopped,
             $"Node {peer.Id} was connected for a moment. {reason.Message}",
