@@ -16,7 +16,7 @@ internal sealed record FloodExperiment : Experiment
     private const double MinRate = 250;
 
     private const int WarmUpConnections = 500;
-    private const double MaxP99Rise = 5;
+    private const double MaxP99Rise = 10;
     private const double MinThroughput = 80;
     private const double MaxNewcomer = 5000;
     private const double MaxMemoryRise = 64;
@@ -280,8 +280,10 @@ internal sealed record FloodExperiment : Experiment
             }
 
             plot.Axes.SetLimitsX(seconds[0], seconds[^1]);
-            plot.LegendBelow();
         }
+
+        memory.LegendBelow();
+        sockets.LegendBelow();
 
         return Chart.ToPng([latency, memory, sockets], 360);
 
