@@ -190,6 +190,7 @@ internal sealed class HistoryRun : IDisposable
         }
 
         LookAtSets();
+        Tally.Pairs += _nodes.Sum(node => node.Life.Switch.Peers.Count(peer => peer.IsOutbound));
         if (_history.Faults == FaultLevel.Harmful || _history.End == HistoryEnd.Stuck)
         {
             return;

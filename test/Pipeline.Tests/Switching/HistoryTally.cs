@@ -25,6 +25,9 @@ internal sealed class HistoryTally
 
     public int MostAddsAtOnce { get; private set; }
 
+    /// <summary>Pairs of nodes that were connected when they had come to terms.</summary>
+    public long Pairs { get; set; }
+
     public IReadOnlyDictionary<DisconnectKind, int> Reasons => _reasons;
 
     public void Add(DisconnectKind reason) => _reasons[reason] = _reasons.GetValueOrDefault(reason) + 1;
@@ -47,6 +50,7 @@ internal sealed class HistoryTally
         Added += other.Added;
         GivenUp += other.GivenUp;
         CameBack += other.CameBack;
+        Pairs += other.Pairs;
         MostAddsAtOnce = Math.Max(MostAddsAtOnce, other.MostAddsAtOnce);
         foreach ((DisconnectKind reason, int count) in other._reasons)
         {
@@ -55,6 +59,6 @@ internal sealed class HistoryTally
     }
 
     public override string ToString() =>
-        $"{Histories} histories of {Simulated.TotalHours:0.0} h: {Connections} connections, {Peers} peers of reactors, {Added} of them added, {CameBack} of nodes that came back, "
+        $"{Histories} histories of {Simulated.TotalHours:0.0} h: {Connections} connections, {Pairs} pairs connected in the end, {Peers} peers of reactors, {Added} of them added, {CameBack} of nodes that came back, "
         + $"at most {MostAddsAtOnce} added at once; {GivenUp} calls given up. Reasons: {string.Join(", ", _reasons.Select(entry => $"{entry.Key} {entry.Value}"))}.";
 }

@@ -48,4 +48,32 @@ public sealed class HistoryTests
             tally.Reasons.Keys,
             Is.SupersetOf([DisconnectKind.RemoteClosed, DisconnectKind.ConnectionLost, DisconnectKind.ProtocolViolation, DisconnectKind.ReactorFailed, DisconnectKind.Misbehaved, DisconnectKind.Banned, DisconnectKind.Stopped, DisconnectKind.SwitchStopped]));
     }
+
+    // A dial is done after several times the latency, of which the other comes before, within and after each.
+    [Test]
+    public void Dials_that_cross_leave_one_connection_however_long_one_comes_after_the_other([Values(0, 1)] int first)
+    {
+        Step dial = new(StepKind.Dial, first, 1, 0, default, default, 0);
+        for (int milliseconds = 0; milliseconds <= 60; milliseconds++)
+        {
+            Connect(latency: 10, dial, dial with { Kind = StepKind.Advance, Milliseconds = milliseconds }, dial with { Node = 1 - first });
+        }
+    }
+
+    [Test]
+    public void Dials_at_the_same_moment_leave_one_connection([Values(0, 10)] int latency)
+    {
+        for (int i = 0; i < 100; i++)
+        {
+            Connect(latency, new Step(StepKind.CrossingDials, i, 1, 0, default, default, 0));
+        }
+    }
+
+    private static void Connect(int latency, params Step[] steps)
+    {
+        History history = new(2, Seed: 0, latency, FaultLevel.None, IsMesh: false, HistoryEnd.Released, steps);
+        using HistoryRun run = new(history);
+        run.Execute();
+        Assert.That(run.Tally.Pairs, Is.EqualTo(1), history.ToString());
+    }
 }
