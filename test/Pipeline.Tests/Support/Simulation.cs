@@ -24,7 +24,7 @@ internal sealed class Simulation : TimeProvider, IDisposable
     private static readonly TimeSpan LongWork = TimeSpan.FromMilliseconds(300);
 
     // Threads of the pool that who runs the tests keeps, to wait for something outside.
-    private static int s_foreign;
+    private static int _foreign;
     private static readonly DateTimeOffset Beginning = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
     // Guarded by _gate. Invariant: a timer that is set is in _timers once with its present version; what is there of other versions is void.
@@ -100,7 +100,7 @@ internal sealed class Simulation : TimeProvider, IDisposable
             spin.SpinOnce(sleep1Threshold: -1);
             if (Stopwatch.GetElapsedTime(lookedAt) > LongWork)
             {
-                s_foreign = fewest;
+                _foreign = fewest;
                 fewest = int.MaxValue;
                 lookedAt = Stopwatch.GetTimestamp();
             }
@@ -164,8 +164,8 @@ internal sealed class Simulation : TimeProvider, IDisposable
         bool isIdle = ThreadPool.PendingWorkItemCount == 0;
         int working = Working() - Volatile.Read(ref _blocked);
         fewest = Math.Min(fewest, working);
-        s_foreign = Math.Min(s_foreign, working);
-        return isIdle && working == s_foreign && ThreadPool.PendingWorkItemCount == 0 && ThreadPool.CompletedWorkItemCount == done;
+        _foreign = Math.Min(_foreign, working);
+        return isIdle && working == _foreign && ThreadPool.PendingWorkItemCount == 0 && ThreadPool.CompletedWorkItemCount == done;
     }
 
     private static int Working()
