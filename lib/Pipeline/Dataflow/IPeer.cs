@@ -69,7 +69,7 @@ public interface IPeer
 
     /// <summary>
     /// Takes no more messages, sends the peer what waits for it, and then ends the connection; at once when the peer does not read for
-    /// <see cref="ConnectionOptions.FlushTimeout"/>.
+    /// <see cref="ConnectionOptions.FlushTimeout"/>. What the peer sends until it has closed its side as well is dealt with.
     /// </summary>
     /// <param name="reason">Why; null, the default: this node is done with the peer.</param>
     /// <returns>Completes when the connection has ended.</returns>

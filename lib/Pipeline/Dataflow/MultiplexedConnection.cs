@@ -74,6 +74,9 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
     /// <summary>Cancelled as soon as there is a reason to end.</summary>
     public CancellationToken Stopped { get; }
 
+    /// <summary>Whether, of a graceful stop of this node, the remote has seen the end, and closed when it had sent all it had. Known when completed.</summary>
+    public bool HasEndedGracefully { get; private set; }
+
     /// <summary>Completes when both loops are over and the stream is closed.</summary>
     public Task<DisconnectReason> Completion => _completion.Task;
 
@@ -98,29 +101,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
     }
 
     /// <summary>Ends the connection at once; what waits to be sent is dropped. The first reason counts.</summary>
-    public void Stop(DisconnectReason reason)
-    {
-        if (Interlocked.CompareExchange(ref _reason, reason, null) is null)
-        {
-            Outgoing.Abort();
-
-            // Not on this thread, and not one after the other: callbacks of the user's may block or throw.
-            _ = _stopping.CancelAsync();
-            _ = NotifyAsync();
-        }
-
-        async Task NotifyAsync()
-        {
-            try
-            {
-                await _stopped.CancelAsync().ConfigureAwait(false);
-            }
-            catch (AggregateException)
-            {
-                // What a callback of the user's throws is no reason for anything here.
-            }
-        }
-    }
+    public void Stop(DisconnectReason reason) => TryStop(reason);
 
     /// <summary>Takes no more messages, sends those that wait, and ends the connection, within <see cref="ConnectionOptions.FlushTimeout"/>.</summary>
     public async Task StopGracefullyAsync(DisconnectReason reason)
@@ -274,6 +255,33 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         };
     }
 
+    private bool TryStop(DisconnectReason reason)
+    {
+        bool isFirst = Interlocked.CompareExchange(ref _reason, reason, null) is null;
+        if (isFirst)
+        {
+            Outgoing.Abort();
+
+            // Not on this thread, and not one after the other: callbacks of the user's may block or throw.
+            _ = _stopping.CancelAsync();
+            _ = NotifyAsync();
+        }
+
+        return isFirst;
+
+        async Task NotifyAsync()
+        {
+            try
+            {
+                await _stopped.CancelAsync().ConfigureAwait(false);
+            }
+            catch (AggregateException)
+            {
+                // What a callback of the user's throws is no reason for anything here.
+            }
+        }
+    }
+
     private async Task RunAsync(ChannelDemultiplexer demultiplexer, FrameDecoder decoder)
     {
         // Not on the caller's thread: it is in the middle of adding a peer.
@@ -305,7 +313,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
             {
                 // The remote has sent all it had, perhaps because it stops gracefully as well; what waits here may still reach it.
                 await _sent.Task.WaitAsync(_stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                Stop(reason);
+                HasEndedGracefully = TryStop(reason);
             }
 
             Stop(isWhole

@@ -98,8 +98,8 @@ public abstract class Reactor
     /// <summary>A peer sent a message.</summary>
     /// <param name="envelope">The message. Its bytes are valid until this is done.</param>
     /// <param name="cancellationToken">
-    /// Cancelled when what the peer sent does not count any more. A peer that left by itself may have sent messages before, which are still
-    /// dealt with.
+    /// Cancelled when what the peer sent does not count any more. A peer that left by itself, or took part in a graceful stop, may have sent
+    /// messages before, which are still dealt with.
     /// </param>
     protected internal virtual ValueTask ReceiveAsync(Envelope envelope, CancellationToken cancellationToken) => ValueTask.CompletedTask;
 

@@ -266,7 +266,7 @@ public sealed partial class Switch
 
         added.SetResult();
         DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
-        await EndReceivingAsync(peer, reason, lanes, receiving).ConfigureAwait(false);
+        await EndReceivingAsync(peer, connection, reason, lanes, receiving).ConfigureAwait(false);
         _metrics.PeerRemoved(peer, reason);
 
         // At once, so that a reactor that takes its time does not keep the others from hearing of it.
@@ -281,10 +281,12 @@ public sealed partial class Switch
         SwitchLog.PeerRemoved(_logger, peer.Id, peer.RemoteEndPoint, reason.ToString(), reason.Exception);
     }
 
-    // What a peer sent before it left is dealt with; when this node stopped it, what it sent does not count any more.
-    private async Task EndReceivingAsync(Peer peer, DisconnectReason reason, List<PeerLanes> lanes, CancellationTokenSource receiving)
+    // What a peer sent before it left is dealt with, also when this node was about to stop it gracefully: the peer's sends were acknowledged, and
+    // only the threads decide how much of it was dealt with before the end was read. When this node stopped it at once, what it sent does not count
+    // any more.
+    private async Task EndReceivingAsync(Peer peer, MultiplexedConnection connection, DisconnectReason reason, List<PeerLanes> lanes, CancellationTokenSource receiving)
     {
-        bool counts = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost;
+        bool counts = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost || connection.HasEndedGracefully;
         if (counts)
         {
             await WaitForRestAsync(lanes, _stopping.Token).ConfigureAwait(false);

@@ -17,8 +17,8 @@ namespace Pipeline.Tests.Switching;
 /// </summary>
 /// <remarks>
 /// <para>A connection has failed when the network lost or changed bytes of it, or broke it: only it knows. All others have to last until the end.
-/// There nodes send no more, and stop each connection gracefully on both sides at the same moment, in more than enough time, so that what waits
-/// on one side is sent although the other stops as well. Then, of a connection that has not failed, each message that a send acknowledged
+/// There nodes fill their queues, send no more, and stop each connection gracefully on both sides at the same moment, in more than enough time, so
+/// that what waits on one side is sent although the other stops as well. Then, of a connection that has not failed, each message that a send acknowledged
 /// (<see cref="SendResult.Queued"/>) has been delivered exactly once and in the order of its channel, and no other has.</para>
 /// <para>On a connection that has failed, what was delivered is the beginning of that: what was acknowledged later was on its way, or waited.</para>
 /// <para>The seed, which is in the name of the test and in what it says of a failure, determines what happens to which bytes of a connection; which
@@ -31,11 +31,12 @@ public sealed class FaultTests
     private const int Degree = 3;
     private const int Port = 26656;
     private const int HeaderSize = 8;
+    private const int SendQueueCapacity = 3;
 
     private static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan FlushTimeout = TimeSpan.FromMinutes(1);
 
-    private static readonly ChannelDescriptor[] Kinds = [new(0x70, "votes") { Priority = 7, SendQueueCapacity = 3 }, new(0x71, "parts") { SendQueueCapacity = 3 }];
+    private static readonly ChannelDescriptor[] Kinds = [new(0x70, "votes") { Priority = 7, SendQueueCapacity = SendQueueCapacity }, new(0x71, "parts") { SendQueueCapacity = SendQueueCapacity }];
 
     private static readonly NodeKey[] Keys = [.. Enumerable.Range(1, Nodes).Select(i => NodeKey.FromSeed([.. Enumerable.Repeat((byte)i, 32)]))];
 
@@ -66,7 +67,7 @@ public sealed class FaultTests
         Assert.That(time.AdvanceUntil(() => nodes.All(node => node.IsAtRest), Minute), "Nodes do not come to rest.");
         time.Advance(TimeSpan.FromSeconds(25));
         TimeSpan end = time.Elapsed;
-        Task[] stops = [.. nodes.SelectMany(node => node.Switch.Peers).Select(peer => peer.StopGracefullyAsync())];
+        Task[] stops = [.. nodes.SelectMany(node => node.SendLastAndStop())];
         Assert.That(time.AdvanceUntil(() => Array.TrueForAll(stops, stop => stop.IsCompleted), FlushTimeout / 2), "Graceful stops take too long.");
         stops = [.. nodes.Select(node => node.Switch.StopAsync())];
         Assert.That(time.AdvanceUntil(() => Array.TrueForAll(stops, stop => stop.IsCompleted), Minute), "Switches do not stop.");
@@ -177,7 +178,7 @@ public sealed class FaultTests
                 Transport = this,
                 TimeProvider = time,
                 PersistentPeers = [.. Enumerable.Range(1, Degree).Select(distance => (index + distance) % Nodes).Select(AddressOf)],
-                Connection = new ConnectionOptions { Pool = pool, FlushTimeout = FlushTimeout },
+                Connection = new ConnectionOptions { Pool = pool, FlushTimeout = FlushTimeout, SendRate = 50_000 },
             });
             Switch.AddReactor(this);
         }
@@ -199,6 +200,20 @@ public sealed class FaultTests
             {
                 Switch.RemovePersistentPeer(AddressOf(i).Id);
             }
+        }
+
+        /// <summary>Lets as much wait as can, for longer than the other side's end takes to come, and stops all connections.</summary>
+        public List<Task> SendLastAndStop()
+        {
+            foreach ((IPeer peer, int i) in Switch.Peers.SelectMany(peer => Enumerable.Range(0, 2 * SendQueueCapacity * Kinds.Length).Select(i => (peer, i))))
+            {
+                int channel = i % Kinds.Length;
+                End end = _ends[peer];
+                using SerializedMessage message = MakeNext(end, peer, channel);
+                end.Acknowledged[channel] += peer.TrySend(message) == SendResult.Queued ? 1 : 0;
+            }
+
+            return [.. Switch.Peers.Select(peer => peer.StopGracefullyAsync())];
         }
 
         // A node has one place for another, so the last connection that was made to it is that of the peer which comes next.
@@ -256,14 +271,13 @@ public sealed class FaultTests
         private async Task SendAsync(IPeer peer, int channel)
         {
             End end = _ends[peer];
-            int stream = end.StreamFrom(Switch.Id, peer.Id, channel);
-            Random random = new(unchecked((stream * 31) + _seed));
+            Random random = new(unchecked((end.StreamFrom(Switch.Id, peer.Id, channel) * 31) + _seed));
             while (!_isResting)
             {
                 // More at once than there is room for, now and then.
                 for (int left = random.Next(7); left > 0; left--)
                 {
-                    using SerializedMessage message = SerializedMessage.Create(Kinds[channel], MakeMessage(stream, end.Acknowledged[channel]), _pool);
+                    using SerializedMessage message = MakeNext(end, peer, channel);
                     SendResult result = await peer.SendAsync(message, Timeout.InfiniteTimeSpan);
                     if (result != SendResult.Queued)
                     {
@@ -276,6 +290,9 @@ public sealed class FaultTests
                 await Task.Delay(TimeSpan.FromMilliseconds(50 * random.Next(1, 20)), _time);
             }
         }
+
+        private SerializedMessage MakeNext(End end, IPeer peer, int channel) =>
+            SerializedMessage.Create(Kinds[channel], MakeMessage(end.StreamFrom(Switch.Id, peer.Id, channel), end.Acknowledged[channel]), _pool);
 
         private static IPAddress HostOf(int index) => new([10, 0, 0, (byte)(index + 1)]);
 

@@ -246,6 +246,32 @@ public sealed class StopTests
 
     [Test]
     [CancelAfter(30_000)]
+    public async Task What_a_remote_sent_before_it_closed_is_dealt_with_also_when_this_node_stops_gracefully(CancellationToken cancellationToken)
+    {
+        TaskCompletionSource isFirstDone = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        RecordingReactor reactor = new("chat", Chat) { During = (callback, _, _) => callback == Callback.Receive ? new ValueTask(isFirstDone.Task) : default };
+        await using TestNode node = await TestNode.StartAsync(null, reactor);
+        using NodeKey key = NodeKey.Create();
+        RawRemote remote = await RawRemote.ConnectAsync(node.Switch, key, null, cancellationToken);
+        for (byte i = 0; i < 3; i++)
+        {
+            await remote.SendMessageAsync(Chat.Id, [i], cancellationToken);
+        }
+
+        IPeer peer = await node.PeerAsync(key.Id, cancellationToken);
+        Task stopping = peer.StopGracefullyAsync();
+        await remote.DisposeAsync();
+        await stopping.WaitAsync(cancellationToken);
+        isFirstDone.SetResult();
+        await node.UntilAsync(() => reactor.Grammar.Removed == 1, cancellationToken);
+
+        Assert.That(peer.Completion.Result.Kind, Is.EqualTo(DisconnectKind.Stopped));
+        Assert.That(reactor.From(peer), Is.EqualTo(new byte[][] { [0], [1], [2] }));
+        Assert.That(reactor.Grammar.Violations, Is.Empty);
+    }
+
+    [Test]
+    [CancelAfter(30_000)]
     public async Task A_graceful_stop_of_a_remote_that_does_not_read_ends_in_time(CancellationToken cancellationToken)
     {
         FakeTimeProvider time = new();
