@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using Pipeline.Experiments.Experiments;
+using Pipeline.Experiments.Flooding;
 
 namespace Pipeline.Experiments;
 
@@ -26,7 +27,9 @@ internal static class CommandLine
             OverloadExperiment.CreateCommand(commands),
             PoliciesExperiment.CreateCommand(commands),
             IdleExperiment.CreateCommand(commands),
+            FloodExperiment.CreateCommand(commands),
             commands.CreateAll(),
+            Attacker.CreateCommand(host),
         };
         root.HelpName = Name;
         ParseResult result = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
@@ -45,7 +48,7 @@ internal static class CommandLine
         string help = $"See '{(command is RootCommand ? Name : $"{Name} {command.Name}")} --help'.";
         if (result.UnmatchedTokens is [string unknown, ..])
         {
-            IEnumerable<string> known = command.Subcommands.Select(c => c.Name).Concat(command.Options.Where(o => !o.Hidden).Select(o => o.Name));
+            IEnumerable<string> known = command.Subcommands.Where(c => !c.Hidden).Select(c => c.Name).Concat(command.Options.Where(o => !o.Hidden).Select(o => o.Name));
             return $"There is no command or option '{unknown}' here; there is {string.Join(", ", known)}. {help}";
         }
 

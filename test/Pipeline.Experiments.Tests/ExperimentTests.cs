@@ -22,6 +22,11 @@ public sealed class ExperimentTests
     [TestCase("overload --duration 1", "sent,recv,sender_msgs_s,sender_slow_msgs_s,managed_MiB_max", new[] { "bound", "handled" })]
     [TestCase("policies --duration 0.5", "wait_handled,dropNewest_dropped,dropOldest_dropped,disconnect_sent", new[] { "Wait", "either", "Disconnect", "holds more" })]
     [TestCase("idle --peers 20 --duration 0.3", "peers,handshakes_s,KiB_per_end", new[] { "made", "up after" })]
+    [TestCase(
+        "flood --connections 300 --duration 0.3",
+        "connections,made,before_p99_ms,sink_p99_ms,p50_ms,p99_ms,before_MB_s,MB_s,newcomer_max_ms,resident_MiB_max,open_max,open_after,close_wait_after",
+        new[] { "of the floods is made", "arrives", "more than before", "never more", "left", "CLOSE_WAIT" },
+        IncludePlatform = "Linux")]
     public async Task An_experiment_gives_one_object_with_its_figures(string arguments, string fields, string[] certain, CancellationToken cancellationToken)
     {
         string[] args = arguments.Split(' ');

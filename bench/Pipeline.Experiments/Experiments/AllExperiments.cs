@@ -1,3 +1,4 @@
+using Pipeline.Experiments.Flooding;
 using Pipeline.Experiments.Measuring;
 
 namespace Pipeline.Experiments.Experiments;
@@ -18,5 +19,8 @@ internal static class AllExperiments
         (new OverloadExperiment(), TimeSpan.FromSeconds(9), 1),
         (new PoliciesExperiment(), TimeSpan.FromSeconds(3), 1),
         (new IdleExperiment(), TimeSpan.FromSeconds(2), 1),
+
+        // The only one that not every system can carry out.
+        .. SocketCensus.IsPossible ? [((Experiment)new FloodExperiment { Connections = 4_000 }, TimeSpan.FromSeconds(1.5), 1)] : Array.Empty<(Experiment, TimeSpan, int)>(),
     ];
 }

@@ -19,19 +19,15 @@ internal sealed class Node : IAsyncDisposable
     private readonly NodeKey _key = NodeKey.Create();
     private readonly PresenceReactor _presence = new();
 
-    private Node(ConnectionOptions connection, int maxPeers, IEnumerable<Reactor> reactors)
+    private Node(Func<SwitchOptions, SwitchOptions> configure, IEnumerable<Reactor> reactors)
     {
-        Switch = new Switch(_key, new SwitchOptions
+        Switch = new Switch(_key, configure(new SwitchOptions
         {
             Network = "experiments",
             ListenEndPoint = new IPEndPoint(IPAddress.Loopback, 0),
             AllowDuplicateIp = true,
-            MaxInboundConnectionRatePerIp = null,
-            MaxInboundHandshakes = 2048,
-            MaxInboundHandshakesPerIp = null,
-            MaxInboundPeers = maxPeers,
-            Connection = connection,
-        });
+            Connection = Unlimited,
+        }));
         Switch.AddReactor(_presence);
         foreach (Reactor reactor in reactors)
         {
@@ -46,9 +42,25 @@ internal sealed class Node : IAsyncDisposable
     public static Task<Node> StartAsync(CancellationToken cancellationToken, params IEnumerable<Reactor> reactors) =>
         StartAsync(Unlimited, cancellationToken, reactors);
 
-    public static async Task<Node> StartAsync(ConnectionOptions connection, CancellationToken cancellationToken, params IEnumerable<Reactor> reactors)
+    public static Task<Node> StartAsync(ConnectionOptions connection, CancellationToken cancellationToken, params IEnumerable<Reactor> reactors) => StartAsync(
+        options => options with
+        {
+            MaxInboundConnectionRatePerIp = null,
+            MaxInboundHandshakes = 2048,
+            MaxInboundHandshakesPerIp = null,
+            MaxInboundPeers = 10_000,
+            Connection = connection,
+        },
+        cancellationToken,
+        reactors);
+
+    /// <summary>Starts a node whose limits on what comes in are the defaults, or what <paramref name="configure"/> makes of them.</summary>
+    public static async Task<Node> StartAsync(
+        Func<SwitchOptions, SwitchOptions> configure,
+        CancellationToken cancellationToken,
+        params IEnumerable<Reactor> reactors)
     {
-        Node node = new(connection, maxPeers: 10_000, reactors);
+        Node node = new(configure, reactors);
         try
         {
             await node.Switch.StartAsync(cancellationToken);

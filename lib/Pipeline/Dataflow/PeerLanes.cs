@@ -160,7 +160,11 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
                 return Task.CompletedTask;
             }
 
-            _atRest ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            if (_atRest is null or { Task.IsCompleted: true })
+            {
+                _atRest = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            }
+
             return _atRest.Task;
         }
     }

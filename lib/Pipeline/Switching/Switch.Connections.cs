@@ -52,6 +52,9 @@ public sealed partial class Switch
                 slot!.Dispose();
                 await transport.DisposeAsync().ConfigureAwait(false);
             }
+
+            // While connections pour in, each waits its turn behind what the peers have sent.
+            await Task.Yield();
         }
     }
 
@@ -112,7 +115,14 @@ public sealed partial class Switch
         CancellationToken cancellationToken)
     {
         long start = _options.TimeProvider.GetTimestamp();
-        HandshakeOptions options = new() { Timeout = _options.HandshakeTimeout, TimeProvider = _options.TimeProvider };
+        HandshakeOptions options = new()
+        {
+            Timeout = _options.HandshakeTimeout,
+            TimeProvider = _options.TimeProvider,
+
+            // Who dials sends its key at once, so that an honest one loses no time by it.
+            RemoteBegins = dialled is null,
+        };
         try
         {
             AuthenticatedConnection connection = await Handshake.PerformAsync(transport.Stream, _key, localInfo, dialled, options, cancellationToken)
@@ -169,7 +179,9 @@ public sealed partial class Switch
             return peer;
         }
 
+        // So that it can be dialled again by whoever hears of it.
         DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
+        await place.Left.WaitAsync(cancellationToken).ConfigureAwait(false);
         throw new HandshakeException(
             reason.Kind == DisconnectKind.SwitchStopped ? HandshakeFailure.SwitchStopped : HandshakeFailure.PeerStopped,
             $"Node {peer.Id} was connected for a moment. {reason.Message}",

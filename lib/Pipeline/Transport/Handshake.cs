@@ -12,6 +12,12 @@ public sealed record HandshakeOptions
 
     /// <summary>Where time comes from. Default: the system's clock.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>
+    /// Whether to do nothing before the remote's ephemeral key is here, so that a remote which sends none costs no cryptography. Of two sides
+    /// at most one may wait for the other: the one that was dialled. Default false.
+    /// </summary>
+    internal bool RemoteBegins { get; init; }
 }
 
 /// <summary>A connection to a node that has proved who it is and said what it is.</summary>
@@ -95,7 +101,7 @@ public static class Handshake
         }
 
         return HandshakeStep.WithDeadlineAsync(
-            token => RunAsync(stream, key, ephemeral, localInfo, dialled, options.TimeProvider, token),
+            token => RunAsync(stream, key, ephemeral, localInfo, dialled, options, token),
             stream,
             options.Timeout,
             options.TimeProvider,
@@ -108,11 +114,12 @@ public static class Handshake
         EphemeralKey? ephemeral,
         NodeInfo localInfo,
         NodeId? dialled,
-        TimeProvider timeProvider,
+        HandshakeOptions options,
         CancellationToken cancellationToken)
     {
-        long start = timeProvider.GetTimestamp();
-        SecretConnection connection = await SecretConnection.EstablishAsync(stream, key, ephemeral, leaveOpen: false, cancellationToken).ConfigureAwait(false);
+        long start = options.TimeProvider.GetTimestamp();
+        SecretConnection connection = await SecretConnection.EstablishAsync(stream, key, ephemeral, options.RemoteBegins, leaveOpen: false, cancellationToken)
+            .ConfigureAwait(false);
         try
         {
             NodeId remoteId = connection.RemoteId;
@@ -130,7 +137,7 @@ public static class Handshake
                 token => ReadNodeInfoAsync(connection, token),
                 cancellationToken).ConfigureAwait(false);
             Check(remoteInfo, remoteId);
-            return new AuthenticatedConnection(connection, remoteInfo, timeProvider.GetElapsedTime(start));
+            return new AuthenticatedConnection(connection, remoteInfo, options.TimeProvider.GetElapsedTime(start));
         }
         catch
         {

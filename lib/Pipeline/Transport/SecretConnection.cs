@@ -124,7 +124,7 @@ public sealed class SecretConnection : Stream
         ArgumentNullException.ThrowIfNull(key);
         options ??= new SecretConnectionOptions();
         return await HandshakeStep.WithDeadlineAsync(
-            token => EstablishAsync(stream, key, ephemeral: null, options.LeaveOpen, token),
+            token => EstablishAsync(stream, key, ephemeral: null, remoteBegins: false, options.LeaveOpen, token),
             options.LeaveOpen ? null : stream,
             options.HandshakeTimeout,
             options.TimeProvider,
@@ -132,17 +132,24 @@ public sealed class SecretConnection : Stream
     }
 
     /// <summary>The handshake without a deadline of its own, and with a given ephemeral key where a test needs one.</summary>
+    /// <param name="stream">A duplex stream of bytes.</param>
+    /// <param name="key">This node's key.</param>
+    /// <param name="ephemeral">The ephemeral key; null to make one.</param>
+    /// <param name="remoteBegins">Whether to make and send no key before the remote's is here: one that sends none, or garbage, then costs no cryptography.</param>
+    /// <param name="leaveOpen">Whether the stream stays open.</param>
+    /// <param name="cancellationToken">Ends the attempt.</param>
     internal static async Task<SecretConnection> EstablishAsync(
         Stream stream,
         NodeKey key,
         EphemeralKey? ephemeral,
+        bool remoteBegins,
         bool leaveOpen,
         CancellationToken cancellationToken)
     {
         SecretConnection? connection = null;
         try
         {
-            SessionSecrets secrets = await AgreeOnKeysAsync(stream, ephemeral, cancellationToken).ConfigureAwait(false);
+            SessionSecrets secrets = await AgreeOnKeysAsync(stream, ephemeral, remoteBegins, cancellationToken).ConfigureAwait(false);
             connection = new SecretConnection(stream, secrets, leaveOpen);
             await connection.AuthenticateAsync(key, secrets.Challenge, cancellationToken).ConfigureAwait(false);
             return connection;
@@ -247,15 +254,16 @@ public sealed class SecretConnection : Stream
         _output.Close();
     }
 
-    private static async Task<SessionSecrets> AgreeOnKeysAsync(Stream stream, EphemeralKey? given, CancellationToken cancellationToken)
+    private static async Task<SessionSecrets> AgreeOnKeysAsync(Stream stream, EphemeralKey? given, bool remoteBegins, CancellationToken cancellationToken)
     {
+        byte[]? first = remoteBegins ? await ReadEphemeralKeyAsync(stream, cancellationToken).ConfigureAwait(false) : null;
         using EphemeralKey? made = given is null ? EphemeralKey.Create() : null;
         EphemeralKey local = given ?? made!;
         byte[] message = DelimitedMessage.Encode(new BytesValue { Value = ByteString.CopyFrom(local.PublicKey) });
         byte[] remote = await HandshakeStep.ExchangeAsync(
             stream,
             message,
-            token => ReadEphemeralKeyAsync(stream, token),
+            token => first is null ? ReadEphemeralKeyAsync(stream, token) : Task.FromResult(first),
             cancellationToken).ConfigureAwait(false);
 
         if (remote.AsSpan().SequenceEqual(local.PublicKey))

@@ -177,8 +177,9 @@ public sealed class RefusalTests
             await remote.ConnectAsync(IPAddress.Loopback, node.Switch.ListenAddress.Port, cancellationToken);
         }
 
-        // Once the node's ephemeral key is here, its clock for the handshake runs.
-        byte[] greeting = new byte[35];
+        // Once the node's ephemeral key is here, its clock for the handshake runs. Who dials begins; the node then also proves who it is.
+        byte[] greeting = new byte[isDialled ? 35 : 35 + 1044];
+        await remote.GetStream().WriteAsync(isDialled ? default : (ReadOnlyMemory<byte>)(byte[])[0x22, 0x0A, 0x20, .. Enumerable.Repeat((byte)9, 32)], cancellationToken);
         await remote.GetStream().ReadExactlyAsync(greeting, cancellationToken);
         time.Advance(TimeSpan.FromSeconds(19.9));
         Assert.That(remote.Client.Poll(0, SelectMode.SelectRead), Is.False);
