@@ -15,7 +15,7 @@ internal sealed record Load(int Size, int Senders, long Total)
 }
 
 /// <summary>How one run went.</summary>
-/// <param name="Sent">Messages, or frames, that were sent.</param>
+/// <param name="Sent">Messages that were sent; KiB of data where there are no messages.</param>
 /// <param name="Received">How many of them came.</param>
 /// <param name="OutOfOrder">How many were not the next of their sender.</param>
 /// <param name="Bytes">Bytes of data that came.</param>
