@@ -105,7 +105,7 @@ public sealed class ExperimentTests
             Assert.That(run.ExitCode, Is.Zero, run.Error);
             JsonElement[] rows = [.. run.Json.GetProperty("tables").GetProperty("compare").EnumerateArray()];
             string[] names = [.. rows.Select(row => row.GetProperty("contender").GetString()!).Distinct()];
-            Assert.That(names, Is.SupersetOf(new[] { "pipeline", "ceiling", "plain", "tls-ceiling", "tls", "nerdbank" }));
+            Assert.That(names, Is.SupersetOf(new[] { "pipeline", "ceiling", "plain", "tls-ceiling", "tls", "nerdbank", "grpc" }));
             Assert.That(rows, Has.Length.EqualTo(2 * names.Length));
             foreach (JsonElement row in rows)
             {

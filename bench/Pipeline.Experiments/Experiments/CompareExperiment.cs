@@ -23,7 +23,7 @@ internal sealed record CompareExperiment : Experiment
 
     private static readonly IReadOnlyList<Contender> Contenders =
     [
-        Ours, Limit, new PlainBaseline(), new TlsCeiling(), new TlsBaseline(), new NerdbankBaseline(),
+        Ours, Limit, new PlainBaseline(), new TlsCeiling(), new TlsBaseline(), new NerdbankBaseline(), new GrpcBaseline(),
     ];
 
     public IReadOnlyList<int> Sizes { get; init; } = DefaultSizes;
