@@ -28,6 +28,7 @@ internal static class CommandLine
             PoliciesExperiment.CreateCommand(commands),
             IdleExperiment.CreateCommand(commands),
             FloodExperiment.CreateCommand(commands),
+            CompareExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
         };

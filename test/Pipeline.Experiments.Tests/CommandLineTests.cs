@@ -3,7 +3,7 @@ namespace Pipeline.Experiments.Tests;
 [TestFixture]
 public sealed class CommandLineTests
 {
-    private static readonly string[] Names = ["drain", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "all"];
+    private static readonly string[] Names = ["drain", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "compare", "all"];
 
     [Test, CancelAfter(30_000)]
     public async Task Help_names_every_experiment_and_goes_to_the_output(CancellationToken cancellationToken)
@@ -46,6 +46,8 @@ public sealed class CommandLineTests
     [TestCase(new[] { "overload", "--peers", "1" }, "'--peers'")]
     [TestCase(new[] { "idle", "--peers", "0" }, "--peers '0'")]
     [TestCase(new[] { "flood", "--connections", "0" }, "--connections '0'")]
+    [TestCase(new[] { "compare", "--size", "19" }, "--size '19'")]
+    [TestCase(new[] { "compare", "--senders", "0" }, "--senders '0'")]
     [TestCase(new[] { "all", "--duration", "never" }, "--duration 'never'")]
     [TestCase(new[] { "stall", "--delay", "soon" }, "--delay 'soon'")]
     [CancelAfter(30_000)]

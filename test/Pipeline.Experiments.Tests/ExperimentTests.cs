@@ -22,6 +22,8 @@ public sealed class ExperimentTests
     [TestCase("overload --duration 1", "sent,recv,sender_msgs_s,sender_slow_msgs_s,managed_MiB_max", new[] { "bound", "handled" })]
     [TestCase("policies --duration 0.5", "wait_handled,dropNewest_dropped,dropOldest_dropped,disconnect_sent", new[] { "Wait", "either", "Disconnect", "holds more" })]
     [TestCase("idle --peers 20 --duration 0.3", "peers,handshakes_s,KiB_per_end", new[] { "made", "up after" })]
+    [TestCase("compare --size 64,100Ki --total 256Ki --runs 1", "size,senders,total,runs", new[] { "arrives" })]
+    [TestCase("compare --size 1Ki --senders 3 --total 64Ki --runs 2", "size,senders,total,runs", new[] { "arrives" })]
     [TestCase(
         "flood --connections 300 --duration 0.3",
         "connections,made,before_p99_ms,sink_p99_ms,p50_ms,p99_ms,before_MB_s,MB_s,newcomer_max_ms,resident_MiB_max,open_max,open_after,close_wait_after",
@@ -85,6 +87,40 @@ public sealed class ExperimentTests
             Assert.That(lines[2], Does.StartWith("1024,1,128,"));
             byte[] plot = await File.ReadAllBytesAsync(Path.Combine(folder.FullName, "new", "drain.png"), cancellationToken);
             Assert.That(plot[..4], Is.EqualTo(new byte[] { 0x89, (byte)'P', (byte)'N', (byte)'G' }));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task What_is_compared_stands_beside_the_ceiling_and_the_pipeline(CancellationToken cancellationToken)
+    {
+        DirectoryInfo folder = Directory.CreateTempSubdirectory("experiments-");
+        try
+        {
+            Run run = await Run.ProgramAsync(cancellationToken, "compare", "--size", "64,8Ki", "--total", "256Ki", "--runs", "2", "--json", "--out", folder.FullName);
+
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            JsonElement[] rows = [.. run.Json.GetProperty("tables").GetProperty("compare").EnumerateArray()];
+            string[] names = [.. rows.Select(row => row.GetProperty("contender").GetString()!).Distinct()];
+            Assert.That(names, Is.SupersetOf(new[] { "pipeline", "ceiling", "plain", "tls-ceiling", "tls", "nerdbank", "grpc" }));
+            Assert.That(rows, Has.Length.EqualTo(2 * names.Length));
+            foreach (JsonElement row in rows)
+            {
+                string name = row.GetProperty("contender").GetString()!;
+                double bytes = row.GetProperty("msgs_s").GetDouble() * row.GetProperty("size").GetInt32();
+                Assert.That(bytes / 1e6, Is.EqualTo(row.GetProperty("MB_s").GetDouble()).Within(1).Percent, name);
+                Assert.That(row.GetProperty("of_ceiling").GetDouble(), name == "ceiling" ? Is.EqualTo(1) : Is.Positive, name);
+                Assert.That(row.GetProperty("of_pipeline").GetDouble(), name == "pipeline" ? Is.EqualTo(1) : Is.Positive, name);
+            }
+
+            // Both runs of each, and no message less than was asked for.
+            string[] lines = await File.ReadAllLinesAsync(Path.Combine(folder.FullName, "compare-runs.csv"), cancellationToken);
+            Assert.That(lines, Has.Length.EqualTo(1 + (2 * 2 * names.Length)));
+            Assert.That(lines.Count(line => line.Contains(",4096,4096,0,", StringComparison.Ordinal)), Is.EqualTo(2 * names.Count(name => !name.EndsWith("ceiling", StringComparison.Ordinal))));
+            Assert.That(new FileInfo(Path.Combine(folder.FullName, "compare.png")).Length, Is.Positive);
         }
         finally
         {

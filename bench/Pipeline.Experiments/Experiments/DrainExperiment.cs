@@ -1,6 +1,6 @@
 using System.CommandLine;
-using System.Diagnostics;
 using Pipeline.Dataflow;
+using Pipeline.Experiments.Draining;
 using Pipeline.Experiments.Measuring;
 using Pipeline.Experiments.Nodes;
 using Pipeline.Experiments.Output;
@@ -15,9 +15,6 @@ internal sealed record DrainExperiment : Experiment
     private const long DefaultTotal = 128 << 20;
 
     private static readonly int[] DefaultSizes = [1024];
-
-    // A run that takes longer than this has hung.
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
 
     public IReadOnlyList<int> Sizes { get; init; } = DefaultSizes;
 
@@ -59,30 +56,31 @@ internal sealed record DrainExperiment : Experiment
         int runs = context.Runs ?? DefaultRuns;
         Table bySize = new("drain", "Medians by size of the message", "size", "senders", "messages", "msgs_s", "MB_s");
         Table byRun = new("runs", "Each run", "size", "run", "messages", "seconds", "msgs_s", "MB_s");
+        PipelineContender contender = new();
         long sent = 0;
         long received = 0;
         long outOfOrder = 0;
         foreach (int size in Sizes)
         {
-            List<Run> done = [];
+            List<Drained> done = [];
 
             // The first run is a warm-up: code is compiled and pools are filled.
             for (int run = 0; run <= runs; run++)
             {
-                Run result = await DrainAsync(context, size, run == 0 ? Math.Max(Total / 8, size) : Total);
+                Drained result = await contender.CarryAsync(context, new Load(size, Senders, run == 0 ? Math.Max(Total / 8, size) : Total));
                 sent += result.Sent;
                 received += result.Received;
                 outOfOrder += result.OutOfOrder;
                 string phase = run == 0 ? "warm-up" : $"run {run} of {runs}";
-                context.Report($"{Readable.Bytes(size)}, {phase}: {Readable.Number(result.MessagesPerSecond)} msgs/s, {Readable.Number(result.MegabytesPerSecond(size))} MB/s");
+                context.Report($"{Readable.Bytes(size)}, {phase}: {Readable.Number(result.MessagesPerSecond(size))} msgs/s, {Readable.Number(result.MegabytesPerSecond)} MB/s");
                 if (run > 0)
                 {
                     done.Add(result);
-                    byRun.Add(size, run, result.Received, result.Seconds, result.MessagesPerSecond, result.MegabytesPerSecond(size));
+                    byRun.Add(size, run, result.Received, result.Seconds, result.MessagesPerSecond(size), result.MegabytesPerSecond);
                 }
             }
 
-            double messagesPerSecond = Statistics.Median(done.Select(run => run.MessagesPerSecond));
+            double messagesPerSecond = Statistics.Median(done.Select(run => run.MessagesPerSecond(size)));
             bySize.Add(size, Senders, done[0].Sent, messagesPerSecond, messagesPerSecond * size / 1e6);
         }
 
@@ -108,60 +106,6 @@ internal sealed record DrainExperiment : Experiment
             Tables = [bySize, byRun],
             Figures = [new Figure("drain", "Each point is the median of the runs; light points are the runs themselves.", () => Draw(bySize, byRun))],
         };
-    }
-
-    private async Task<Run> DrainAsync(RunContext context, int size, long total)
-    {
-        ChannelDescriptor channel = new(0x30, "bulk")
-        {
-            SendQueueCapacity = 100_000,
-            SendQueueBytes = 16 << 20,
-            ReceiveQueueCapacity = 100_000,
-            ReceiveQueueBytes = 16 << 20,
-        };
-        Arrivals arrivals = new(Senders);
-        Finish finish = new();
-        await using Node near = await Node.StartAsync(context.CancellationToken, new HandlerReactor("sender", channel));
-        await using Node far = await Node.StartAsync(
-            context.CancellationToken,
-            new HandlerReactor("receiver", [channel], envelope =>
-            {
-                arrivals.Count(envelope.Data.Span);
-                finish.Count();
-            }));
-        (IPeer peer, _) = await near.ConnectAsync(far, context.CancellationToken);
-        GC.Collect();
-
-        long share = Math.Max(1, total / size / Senders);
-        long start = Stopwatch.GetTimestamp();
-        long[] sent = await Task.WhenAll(Enumerable.Range(0, Senders).Select(sender =>
-            Task.Run(() => SendAsync(peer, channel, context, size, sender, share, start))));
-        long end = await finish.WaitAsync(sent.Sum(), context.CancellationToken);
-        return new Run(sent.Sum(), arrivals.Messages, arrivals.OutOfOrder, Stopwatch.GetElapsedTime(start, end).TotalSeconds);
-    }
-
-    private static async Task<long> SendAsync(IPeer peer, ChannelDescriptor channel, RunContext context, int size, int sender, long count, long start)
-    {
-        byte[] message = context.CreatePayload(size);
-        for (long sequence = 0; sequence < count; sequence++)
-        {
-            if (context.Duration is { } limit && (sequence & 63) == 0 && Stopwatch.GetElapsedTime(start) > limit)
-            {
-                return sequence;
-            }
-
-            Stamp.Write(message, sender, sequence);
-            using SerializedMessage serialized = SerializedMessage.Create(channel, message);
-            SendResult result = peer.TrySend(serialized);
-            if (result == SendResult.QueueFull)
-            {
-                result = await peer.SendAsync(serialized, Timeout.InfiniteTimeSpan, context.CancellationToken);
-            }
-
-            await peer.EnsureAliveAsync(result);
-        }
-
-        return count;
     }
 
     private byte[] Draw(Table bySize, Table byRun)
@@ -191,49 +135,5 @@ internal sealed record DrainExperiment : Experiment
             plot.LegendBelow();
             return plot;
         }
-    }
-
-    // Sees the last message come without looking at the clock for each. Messages of one connection come one at a time.
-    private sealed class Finish
-    {
-        private readonly TaskCompletionSource<long> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private long _count;
-        private long _expected = long.MaxValue;
-
-        public void Count()
-        {
-            long count = _count + 1;
-            Volatile.Write(ref _count, count);
-            Interlocked.MemoryBarrier();
-            if (count >= Volatile.Read(ref _expected))
-            {
-                _end.TrySetResult(Stopwatch.GetTimestamp());
-            }
-        }
-
-        public async Task<long> WaitAsync(long expected, CancellationToken cancellationToken)
-        {
-            Interlocked.Exchange(ref _expected, expected);
-            if (Volatile.Read(ref _count) >= expected)
-            {
-                _end.TrySetResult(Stopwatch.GetTimestamp());
-            }
-
-            try
-            {
-                return await _end.Task.WaitAsync(Patience, cancellationToken);
-            }
-            catch (TimeoutException)
-            {
-                return Stopwatch.GetTimestamp();
-            }
-        }
-    }
-
-    private sealed record Run(long Sent, long Received, long OutOfOrder, double Seconds)
-    {
-        public double MessagesPerSecond => Received / Seconds;
-
-        public double MegabytesPerSecond(int size) => MessagesPerSecond * size / 1e6;
     }
 }

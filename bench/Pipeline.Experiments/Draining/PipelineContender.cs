@@ -1,0 +1,61 @@
+using Pipeline.Dataflow;
+using Pipeline.Experiments.Measuring;
+using Pipeline.Experiments.Nodes;
+
+namespace Pipeline.Experiments.Draining;
+
+/// <summary>Two nodes with a connection between them, from a reactor's send to the other's reactor.</summary>
+internal sealed class PipelineContender : Contender
+{
+    public override string Name => "pipeline";
+
+    public override async Task<Drained> CarryAsync(RunContext context, Load load)
+    {
+        ChannelDescriptor channel = new(0x30, "bulk")
+        {
+            SendQueueCapacity = 100_000,
+            SendQueueBytes = 16 << 20,
+            ReceiveQueueCapacity = 100_000,
+            ReceiveQueueBytes = 16 << 20,
+        };
+        Drain drain = new(load);
+        await using Node near = await Node.StartAsync(context.CancellationToken, new HandlerReactor("sender", channel));
+        await using Node far = await Node.StartAsync(
+            context.CancellationToken,
+            new HandlerReactor("receiver", [channel], envelope => drain.Receive(envelope.Data.Span)));
+        (IPeer peer, _) = await near.ConnectAsync(far, context.CancellationToken);
+        PeerSender sender = new(peer, channel);
+        return await drain.MeasureAsync(context, [.. Enumerable.Repeat(sender, load.Senders)]);
+    }
+
+    private sealed class PeerSender(IPeer peer, ChannelDescriptor channel) : IMessageSender
+    {
+        public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+        {
+            SerializedMessage serialized = SerializedMessage.Create(channel, message.Span);
+            SendResult result = peer.TrySend(serialized);
+            if (result == SendResult.Queued)
+            {
+                serialized.Dispose();
+                return ValueTask.CompletedTask;
+            }
+
+            return WaitAsync(serialized, result, cancellationToken);
+        }
+
+        public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+
+        private async ValueTask WaitAsync(SerializedMessage message, SendResult result, CancellationToken cancellationToken)
+        {
+            using (message)
+            {
+                if (result == SendResult.QueueFull)
+                {
+                    result = await peer.SendAsync(message, Timeout.InfiniteTimeSpan, cancellationToken);
+                }
+
+                await peer.EnsureAliveAsync(result);
+            }
+        }
+    }
+}
