@@ -4,23 +4,27 @@ using Google.Protobuf;
 namespace Pipeline.Dataflow;
 
 /// <summary>
-/// A message for a channel as the bytes that go on the wire: serialised once, however many peers it is sent to, into pooled memory that
+/// A message for a channel as the bytes that go on the wire: serialised once, however many peers it is sent to, into pooled memory (unless it is small) that
 /// is given back when its creator has disposed of it and the last queue is done with it.
 /// </summary>
 public sealed class SerializedMessage : IDisposable
 {
+    // An array of this size is made in less time than it takes to rent one and to return it on another thread, and the collector gets rid of it as it
+    // does of the message itself.
+    private const int MaxUnpooledSize = 512;
+
     // Invariant: _references counts the creator, until it disposes, and every queue that holds the message. Whoever takes it to zero
-    // returns _buffer; nobody reads it after that.
-    private readonly ArrayPool<byte> _pool;
+    // returns _buffer, if it is a _pool's; nobody reads it after that.
+    private readonly ArrayPool<byte>? _pool;
     private readonly byte[] _buffer;
     private int _references = 1;
     private int _disposed;
 
-    private SerializedMessage(ChannelDescriptor channel, ArrayPool<byte> pool, byte[] buffer, int length)
+    private SerializedMessage(ChannelDescriptor channel, ArrayPool<byte> pool, int length)
     {
-        _pool = pool;
+        _pool = length > MaxUnpooledSize ? pool : null;
         Channel = channel;
-        _buffer = buffer;
+        _buffer = _pool?.Rent(length) ?? GC.AllocateUninitializedArray<byte>(length);
         Length = length;
     }
 
@@ -44,28 +48,26 @@ public sealed class SerializedMessage : IDisposable
     {
         ArgumentNullException.ThrowIfNull(channel);
         ArgumentNullException.ThrowIfNull(message);
-        int length = message.CalculateSize();
-        byte[] buffer = pool.Rent(length);
+        SerializedMessage serialized = new(channel, pool, message.CalculateSize());
         try
         {
-            message.WriteTo(buffer.AsSpan(0, length));
+            message.WriteTo(serialized._buffer.AsSpan(0, serialized.Length));
+            return serialized;
         }
         catch
         {
             // Somebody changed the message meanwhile.
-            pool.Return(buffer);
+            serialized.Release();
             throw;
         }
-
-        return new SerializedMessage(channel, pool, buffer, length);
     }
 
     internal static SerializedMessage Create(ChannelDescriptor channel, ReadOnlySpan<byte> message, ArrayPool<byte> pool)
     {
         ArgumentNullException.ThrowIfNull(channel);
-        byte[] buffer = pool.Rent(message.Length);
-        message.CopyTo(buffer);
-        return new SerializedMessage(channel, pool, buffer, message.Length);
+        SerializedMessage serialized = new(channel, pool, message.Length);
+        message.CopyTo(serialized._buffer);
+        return serialized;
     }
 
     /// <summary>Says that the creator is done with the message. Queues that hold it are not affected. A second call does nothing.</summary>
@@ -109,7 +111,7 @@ public sealed class SerializedMessage : IDisposable
     {
         if (Interlocked.Decrement(ref _references) == 0)
         {
-            _pool.Return(_buffer);
+            _pool?.Return(_buffer);
         }
     }
 }
