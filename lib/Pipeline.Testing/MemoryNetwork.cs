@@ -260,7 +260,7 @@ public sealed class MemoryNetwork
                 connection = null;
                 if (!link.IsUp)
                 {
-                    obstacle = link.ComesUp.Wait();
+                    obstacle = link.ComesUp.WaitAsync();
                     return false;
                 }
 
@@ -272,7 +272,7 @@ public sealed class MemoryNetwork
                     {
                         if (listener.IsFull)
                         {
-                            obstacle = listener.Accepted.Wait();
+                            obstacle = listener.Accepted.WaitAsync();
                             return false;
                         }
 
@@ -354,7 +354,7 @@ public sealed class MemoryNetwork
                         return new TransportConnection(connection.ListenerStream, connection.ListenerEndPoint, connection.DiallerEndPoint);
                     }
 
-                    added = _added.Wait();
+                    added = _added.WaitAsync();
                 }
 
                 await added.WaitAsync(cancellationToken).ConfigureAwait(false);

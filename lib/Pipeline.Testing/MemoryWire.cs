@@ -119,7 +119,7 @@ internal sealed class MemoryWire
                     return count;
                 }
 
-                readable = lane.Readable.Wait();
+                readable = lane.Readable.WaitAsync();
             }
 
             await readable.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -137,7 +137,7 @@ internal sealed class MemoryWire
                 ObjectDisposedException.ThrowIf(lane.IsWriterClosed, typeof(MemoryDuplex));
                 ThrowIfCut();
                 lane.Write(ref buffer);
-                writable = buffer.IsEmpty ? Task.CompletedTask : lane.Writable.Wait();
+                writable = buffer.IsEmpty ? Task.CompletedTask : lane.Writable.WaitAsync();
             }
 
             SetTimer();
@@ -162,7 +162,7 @@ internal sealed class MemoryWire
                     return;
                 }
 
-                drained = lane.Drained.Wait();
+                drained = lane.Drained.WaitAsync();
             }
 
             await drained.WaitAsync(cancellationToken).ConfigureAwait(false);

@@ -6,7 +6,7 @@ internal sealed class Signal
     private TaskCompletionSource? _waiting;
 
     /// <summary>Completes at the next <see cref="Set"/>.</summary>
-    public Task Wait() => (_waiting ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+    public Task WaitAsync() => (_waiting ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
 
     public void Set()
     {

@@ -7,6 +7,8 @@ internal sealed class PersistentPeer(NetAddress address) : IDisposable
 {
     private readonly CancellationTokenSource _given = new();
 
+    private int _hasBegun;
+
     // Written by the loop that dials it alone.
     private int _failures;
     private long _nextDialTicks;
@@ -16,6 +18,9 @@ internal sealed class PersistentPeer(NetAddress address) : IDisposable
 
     /// <summary>Cancelled when it is to be dialled no more.</summary>
     public CancellationToken GivenUp => _given.Token;
+
+    /// <summary>True once: for who is to run the loop that dials it, when the start of the switch and an addition come at one moment.</summary>
+    public bool TryBegin() => Interlocked.Exchange(ref _hasBegun, 1) == 0;
 
     /// <summary>How many tries have failed since it was last connected.</summary>
     public int Failures

@@ -274,7 +274,7 @@ public sealed partial class Switch
             CallAsync(reactor, nameof(Reactor.RemovePeerAsync), peer, () => reactor.RemovePeerAsync(peer, reason)))).ConfigureAwait(false);
         if (reason.Kind == DisconnectKind.Misbehaved && !peer.IsBanned)
         {
-            Ban(AccessTarget.Of(peer.Id), reason.Message);
+            Ban(AccessTarget.Of(peer.Id), string.IsNullOrWhiteSpace(reason.Message) ? "It misbehaved." : reason.Message);
         }
 
         _peers.Leave(place);

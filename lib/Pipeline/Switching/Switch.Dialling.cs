@@ -96,7 +96,7 @@ public sealed partial class Switch
         former?.Dispose();
         if (_isStarted)
         {
-            _tasks.TryRun(() => StayConnectedAsync(added));
+            Begin(added);
         }
     }
 
@@ -165,6 +165,14 @@ public sealed partial class Switch
         }
 
         foreach (PersistentPeer peer in all)
+        {
+            Begin(peer);
+        }
+    }
+
+    private void Begin(PersistentPeer peer)
+    {
+        if (peer.TryBegin())
         {
             _tasks.TryRun(() => StayConnectedAsync(peer));
         }

@@ -124,17 +124,17 @@ public sealed class AccessTests
 
     [Test]
     [CancelAfter(30_000)]
-    public async Task A_peer_that_is_stopped_for_misbehaviour_is_banned_before_it_can_come_back(CancellationToken cancellationToken)
+    public async Task A_peer_that_is_stopped_for_misbehaviour_is_banned_before_it_can_come_back([Values("It lied.", "")] string why, CancellationToken cancellationToken)
     {
         await using TestNode node = await StartAsync(1, null), other = await StartAsync(2, null);
         await other.DialAsync(node, cancellationToken);
         IPeer peer = await node.PeerAsync(other.Switch.Id, cancellationToken);
-        peer.Stop(new DisconnectReason(DisconnectKind.Misbehaved, "It lied."));
+        peer.Stop(new DisconnectReason(DisconnectKind.Misbehaved, why));
         await node.UntilAsync(() => node.Switch.Peers.Count == 0, cancellationToken);
         Ban ban = node.Switch.Bans.Bans.Single();
         Assert.That(ban.Target, Is.EqualTo(AccessTarget.Of(other.Switch.Id)));
         Assert.That(ban.Until - ban.Since, Is.EqualTo(TimeSpan.FromHours(24)));
-        Assert.That(ban.Reason, Is.EqualTo("It lied."));
+        Assert.That(ban.Reason, Is.EqualTo(why.Length > 0 ? why : "It misbehaved."));
         await other.UntilAsync(() => other.Switch.Peers.Count == 0, cancellationToken);
         await RefusedAsync(other, node, cancellationToken);
     }

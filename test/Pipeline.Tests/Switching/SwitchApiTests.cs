@@ -214,7 +214,7 @@ public sealed class SwitchApiTests
         }
 
         await node.UntilLoggedAsync($"Peer {toLazy.Id} at 10.0.0.2:26656 has done nothing useful for 600 s.", cancellationToken);
-        await node.UntilLoggedAsync($"Peer {toAlways.Id} at", cancellationToken);
+        await node.UntilLoggedAsync($"Peer {toAlways.Id} at 10.0.0.4:26656 has done nothing useful", cancellationToken);
         Assert.That(node.Log, Has.None.Contains($"Peer {toBusy.Id} at 10.0.0.3:26656 has done nothing"));
         if (policy == LazyPeerPolicy.Disconnect)
         {
