@@ -8,7 +8,8 @@ namespace Pipeline.Cryptography;
 
 /// <summary>
 /// The seam to the cryptographic libraries, in one file so that another can take their place: Ed25519 and X25519 from libsodium
-/// by NSec, ChaCha20-Poly1305 from the framework where the platform has it and from libsodium elsewhere.
+/// by NSec, ChaCha20-Poly1305 from the framework where the platform has it and from libsodium elsewhere; on Linux the framework's
+/// own source of it is called directly, see <see cref="OpenSslAead"/>.
 /// </summary>
 internal static class Provider
 {
@@ -95,8 +96,11 @@ internal abstract class AeadCipher : IDisposable
     public const int NonceSize = 12;
     public const int TagSize = 16;
 
-    /// <summary>The faster implementation that this platform has.</summary>
-    public static AeadCipher Create(ReadOnlySpan<byte> key) => FrameworkCipher.IsSupported ? new FrameworkAead(key) : new SodiumAead(key);
+    /// <summary>The fastest implementation that this platform has.</summary>
+    public static AeadCipher Create(ReadOnlySpan<byte> key) =>
+        OpenSslAead.IsSupported ? new OpenSslAead(key)
+        : FrameworkCipher.IsSupported ? new FrameworkAead(key)
+        : new SodiumAead(key);
 
     /// <summary>Encrypts; <paramref name="ciphertext"/> is <see cref="TagSize"/> bytes longer than <paramref name="plaintext"/>, the tag at its end.</summary>
     public abstract void Encrypt(ReadOnlySpan<byte> nonce, ReadOnlySpan<byte> plaintext, Span<byte> ciphertext, ReadOnlySpan<byte> associatedData);
