@@ -14,9 +14,7 @@ internal sealed class PipelineContender : Contender
         ChannelDescriptor channel = new(0x30, "bulk")
         {
             SendQueueCapacity = 100_000,
-            SendQueueBytes = 16 << 20,
             ReceiveQueueCapacity = 100_000,
-            ReceiveQueueBytes = 16 << 20,
         };
         Drain drain = new(load);
         await using Node near = await Node.StartAsync(context.CancellationToken, new HandlerReactor("sender", channel));
