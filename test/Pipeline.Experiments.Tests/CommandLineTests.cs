@@ -47,6 +47,7 @@ public sealed class CommandLineTests
     [TestCase(new[] { "fairness", "--peers", "1" }, "--peers '1'")]
     [TestCase(new[] { "overload", "--peers", "1" }, "'--peers'")]
     [TestCase(new[] { "idle", "--peers", "0" }, "--peers '0'")]
+    [TestCase(new[] { "idle", "--ping-interval", "1ms" }, "--ping-interval '1ms'")]
     [TestCase(new[] { "flood", "--connections", "0" }, "--connections '0'")]
     [TestCase(new[] { "compare", "--size", "19" }, "--size '19'")]
     [TestCase(new[] { "compare", "--senders", "0" }, "--senders '0'")]

@@ -22,7 +22,10 @@ public sealed class ExperimentTests
     [TestCase("broadcast --peers 2 --duration 0.2 --runs 1", "size,peers,slow,deliveries_s,MB_s", new[] { "arrives" })]
     [TestCase("overload --duration 1", "sent,recv,sender_msgs_s,sender_slow_msgs_s,managed_MiB_max", new[] { "bound", "handled" })]
     [TestCase("policies --duration 0.5", "wait_handled,dropNewest_dropped,dropOldest_dropped,disconnect_sent", new[] { "Wait", "either", "Disconnect", "holds more" })]
-    [TestCase("idle --peers 20 --duration 0.3", "peers,handshakes_s,KiB_per_end", new[] { "made", "up after" })]
+    [TestCase(
+        "idle --peers 20 --duration 0.3 --ping-interval 100ms",
+        "peers,handshakes_s,KiB_per_end,managed_KiB_per_end,native_KiB_per_end,resident_growth_MiB,resident_MiB,idle_cpu_%,ping_interval_ms",
+        new[] { "made", "up after" })]
     [TestCase("compare --size 64,100Ki --total 256Ki --runs 1", "size,senders,total,runs", new[] { "arrives" })]
     [TestCase("compare --size 1Ki --senders 3 --total 64Ki --runs 2", "size,senders,total,runs", new[] { "arrives" })]
     [TestCase(

@@ -13,8 +13,8 @@ internal static class Compilation
     private const int Trickle = 15;
 
     // The runtime waits for 100 ms without new methods before it compiles some again, and does so more than once.
-    private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(400);
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(700);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
 
     /// <summary>Does something over and over until next to nothing has been compiled for a while, and for <paramref name="atLeast"/>.</summary>
     public static async Task WarmUpAsync(Func<Task> act, TimeSpan atLeast = default)
