@@ -19,6 +19,7 @@ internal static class CommandLine
             + " exits with 1 when the promise that it is about does not hold.")
         {
             DrainExperiment.CreateCommand(commands),
+            LatencyExperiment.CreateCommand(commands),
             PriorityExperiment.CreateCommand(commands),
             SharesExperiment.CreateCommand(commands),
             StallExperiment.CreateCommand(commands),

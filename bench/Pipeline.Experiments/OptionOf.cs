@@ -84,13 +84,17 @@ internal static class OptionOf
     };
 
     /// <summary>A time such as 500ms, 3s, 2m, or a bare number of seconds; null when it is not given.</summary>
-    public static Option<TimeSpan?> Duration(string name, string description) => new(name)
+    /// <param name="name">The name of the option.</param>
+    /// <param name="description">What it is for.</param>
+    /// <param name="least">The shortest that may be given, written as it is by who gives it.</param>
+    /// <param name="most">The longest.</param>
+    public static Option<TimeSpan?> Duration(string name, string description, string least = "100ms", string most = "60m") => new(name)
     {
         HelpName = "DURATION",
         Description = description,
-        CustomParser = result => ParseDuration(result.Tokens[0].Value) is { TotalSeconds: >= 0.1 and <= 3600 } duration
+        CustomParser = result => ParseDuration(result.Tokens[0].Value) is { } duration && duration >= ParseDuration(least) && duration <= ParseDuration(most)
             ? duration
-            : Refuse<TimeSpan?>(result, "a duration from 100ms to 60m, such as 500ms, 3s or 2m"),
+            : Refuse<TimeSpan?>(result, $"a duration from {least} to {most}, such as 500ms, 3s or 2m"),
     };
 
     public static long? ParseBytes(string text)

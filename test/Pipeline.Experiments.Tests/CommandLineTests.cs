@@ -3,7 +3,7 @@ namespace Pipeline.Experiments.Tests;
 [TestFixture]
 public sealed class CommandLineTests
 {
-    private static readonly string[] Names = ["drain", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "compare", "all"];
+    private static readonly string[] Names = ["drain", "latency", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "compare", "all"];
 
     [Test, CancelAfter(30_000)]
     public async Task Help_names_every_experiment_and_goes_to_the_output(CancellationToken cancellationToken)
@@ -33,6 +33,8 @@ public sealed class CommandLineTests
     [TestCase(new[] { "drain", "--size", "19" }, "--size '19'")]
     [TestCase(new[] { "drain", "--size", "lots" }, "--size 'lots'")]
     [TestCase(new[] { "drain", "--total", "-5" }, "'-5'")]
+    [TestCase(new[] { "latency", "--size", "19" }, "--size '19'")]
+    [TestCase(new[] { "latency", "--interval", "0" }, "--interval '0' is not a duration from 1ms to 10s")]
     [TestCase(new[] { "priority", "--low", "101" }, "--low '101'")]
     [TestCase(new[] { "priority", "--runs", "0" }, "--runs '0'")]
     [TestCase(new[] { "priority", "--duration", "0" }, "--duration '0'")]
@@ -45,6 +47,7 @@ public sealed class CommandLineTests
     [TestCase(new[] { "fairness", "--peers", "1" }, "--peers '1'")]
     [TestCase(new[] { "overload", "--peers", "1" }, "'--peers'")]
     [TestCase(new[] { "idle", "--peers", "0" }, "--peers '0'")]
+    [TestCase(new[] { "idle", "--ping-interval", "1ms" }, "--ping-interval '1ms'")]
     [TestCase(new[] { "flood", "--connections", "0" }, "--connections '0'")]
     [TestCase(new[] { "compare", "--size", "19" }, "--size '19'")]
     [TestCase(new[] { "compare", "--senders", "0" }, "--senders '0'")]

@@ -12,6 +12,7 @@ public sealed class ExperimentTests
     [CancelAfter(60_000)]
     [TestCase("drain --size 64 --senders 2 --total 256Ki --runs 1", "size,senders,msgs_s,MB_s", new[] { "arrives" })]
     [TestCase("drain --size 64,4Ki --total 1Mi --runs 1 --duration 0.5", "size,senders", new[] { "arrives" })]
+    [TestCase("latency --duration 0.4 --interval 4ms --size 64 --runs 1", "size,interval_ms,sent,recv,p50_us,p90_us,p99_us,max_us", new[] { "arrives" })]
     [TestCase("shares --priorities 1,3 --duration 0.6", "priorities,worst_deviation_%", new string[0])]
     [TestCase("stall --delay 20 --duration 0.5 --runs 1", "delay_ms,sent,recv,p50_ms,p99_ms,max_ms,pings_answered", new[] { "arrives" })]
     [TestCase("stall --delay never --duration 0.3 --runs 1", "delay_ms,sent,recv,p50_ms,p99_ms,max_ms,pings_answered", new[] { "arrives" })]
@@ -21,7 +22,10 @@ public sealed class ExperimentTests
     [TestCase("broadcast --peers 2 --duration 0.2 --runs 1", "size,peers,slow,deliveries_s,MB_s", new[] { "arrives" })]
     [TestCase("overload --duration 1", "sent,recv,sender_msgs_s,sender_slow_msgs_s,managed_MiB_max", new[] { "bound", "handled" })]
     [TestCase("policies --duration 0.5", "wait_handled,dropNewest_dropped,dropOldest_dropped,disconnect_sent", new[] { "Wait", "either", "Disconnect", "holds more" })]
-    [TestCase("idle --peers 20 --duration 0.3", "peers,handshakes_s,KiB_per_end", new[] { "made", "up after" })]
+    [TestCase(
+        "idle --peers 20 --duration 0.3 --ping-interval 100ms",
+        "peers,handshakes_s,KiB_per_end,managed_KiB_per_end,native_KiB_per_end,resident_growth_MiB,resident_MiB,idle_cpu_%,ping_interval_ms",
+        new[] { "made", "up after" })]
     [TestCase("compare --size 64,100Ki --total 256Ki --runs 1", "size,senders,total,runs", new[] { "arrives" })]
     [TestCase("compare --size 1Ki --senders 3 --total 64Ki --runs 2", "size,senders,total,runs", new[] { "arrives" })]
     [TestCase(

@@ -10,6 +10,7 @@ internal static class AllExperiments
     public static IEnumerable<(Experiment Experiment, TimeSpan Duration, int Runs)> Create() =>
     [
         (new DrainExperiment { Sizes = [64, 256, 1 << 10, 8 << 10, 64 << 10, 512 << 10], Total = 64 << 20 }, TimeSpan.FromSeconds(5), 3),
+        (new LatencyExperiment(), TimeSpan.FromSeconds(2), 3),
         (new PriorityExperiment(), TimeSpan.FromSeconds(3), 3),
         (new SharesExperiment(), TimeSpan.FromSeconds(9), 1),
         (new StallExperiment(), TimeSpan.FromSeconds(3), 2),

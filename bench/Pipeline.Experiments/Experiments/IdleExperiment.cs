@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Diagnostics;
 using Pipeline.Dataflow;
 using Pipeline.Experiments.Measuring;
 using Pipeline.Experiments.Nodes;
@@ -12,15 +11,33 @@ namespace Pipeline.Experiments.Experiments;
 internal sealed record IdleExperiment : Experiment
 {
     private const int HandshakesAtOnce = 16;
-    private const int WarmUps = 32;
+
+    // So few connections at a time that the memory they leave behind is little beside what is measured.
+    private const int WarmUpPeers = 100;
+
+    // Handshakes are measured in batches, whose connections are closed between.
+    private const int BatchPeers = 500;
+
+    // What is promised, and of how many connections.
+    private const int ManyPeers = 1000;
+    private const int MostPeers = 5000;
+    private const double MinRate = 3500;
+    private const double MaxKibibytesPerEnd = 12;
+    private const double MaxMebibytes = 250;
+    private const double MaxLoad = 2;
 
     private static readonly TimeSpan DefaultDuration = TimeSpan.FromSeconds(2);
-
-    // Pings while nothing else goes on; every connection has to answer some within the time.
-    private static readonly TimeSpan PingInterval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan DefaultPingInterval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan WarmUpTime = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan WarmUpPingInterval = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan HandshakeTime = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan PromisedPingInterval = new ConnectionOptions().PingInterval;
 
     /// <summary>How many connections there are.</summary>
-    public int Peers { get; init; } = 1000;
+    public int Peers { get; init; } = ManyPeers;
+
+    /// <summary>How often each end pings the other. By default so often that each has to answer some within the idle time.</summary>
+    public TimeSpan PingInterval { get; init; } = DefaultPingInterval;
 
     public override string Name => "idle";
 
@@ -28,98 +45,119 @@ internal sealed record IdleExperiment : Experiment
 
     public override string Description =>
         $"{Readable.Number(Peers)} connections are made, {HandshakesAtOnce} handshakes at once, both ends of each in this process and both authenticated. Then nothing goes over"
-        + " them but pings. Memory is that of the process after a collection, less what it was before the first connection, over the number of ends.";
+        + $" them but a ping each way every {Readable.Number(PingInterval.TotalSeconds)} s. Memory is that of the process after a collection, less what it was before the first connection,"
+        + " over the number of ends: managed is what objects on the collected heap take, native all else that is resident (OpenSSL, sockets, the runtime, room on the heap that no"
+        + $" object takes); buffers of the kernel are in neither. Handshakes a second are the median of batches of {BatchPeers}, made after {WarmUpTime.TotalSeconds} s of others.";
 
     public static Command CreateCommand(ExperimentCommands commands)
     {
-        Option<int> peers = OptionOf.Count("--peers", "N", "How many connections; each has both ends here.", 1000, 1, 10_000);
+        Option<int> peers = OptionOf.Count("--peers", "N", "How many connections; each has both ends here.", ManyPeers, 1, 10_000);
+        Option<TimeSpan?> pingInterval = OptionOf.Duration("--ping-interval", $"How often each end pings the other. [default: {DefaultPingInterval.TotalSeconds}s]");
         return commands.Create(
             "idle",
             "Handshakes a second, and memory of an idle connection.",
             $"How long the connections are left idle. [default: {DefaultDuration.TotalSeconds} s]",
             runs: null,
-            [peers],
-            arguments => new IdleExperiment { Peers = arguments.GetValue(peers) });
+            [peers, pingInterval],
+            arguments => new IdleExperiment { Peers = arguments.GetValue(peers), PingInterval = arguments.GetValue(pingInterval) ?? DefaultPingInterval });
     }
 
     public override async Task<ExperimentResult> RunAsync(RunContext context)
     {
+        OpenFiles.EnsureRoom($"{Readable.Number(Peers)} connections with both ends here", Mesh.SocketsOf(Math.Max(Peers, BatchPeers)));
         TimeSpan idle = context.Duration ?? DefaultDuration;
-        int hubs = (int)Math.Ceiling(Math.Sqrt(Peers));
-        ConnectionOptions options = Node.Unlimited with { PingInterval = PingInterval, PongTimeout = TimeSpan.FromSeconds(20) };
-        List<Node> dialling = [];
-        List<Node> listening = [];
-        try
+        ConnectionOptions options = Node.Unlimited with { PingInterval = PingInterval };
+        context.Report("warm-up");
+        await WarmUpAsync(context, options);
+        (double[] times, Footprint total, Footprint growth, double load, int alive) = await StayIdleAsync(context, options, idle);
+        List<double> rates = [];
+        for (double seconds = 0; seconds < HandshakeTime.TotalSeconds; seconds += BatchPeers / rates[^1])
         {
-            // Few nodes with many connections each, so that it is the connections that count. A pair of nodes has one connection at most.
-            for (int i = 0; i < hubs; i++)
-            {
-                dialling.Add(await Node.StartAsync(options, context.CancellationToken, MakeReactor()));
-                listening.Add(await Node.StartAsync(options, context.CancellationToken, MakeReactor()));
-            }
+            rates.Add(await MeasureBatchAsync(context, BatchPeers, options));
+        }
 
-            context.Report("warm-up");
-            await WarmUpAsync(options, context.CancellationToken);
-            Footprint before = Footprint.Take();
-            (List<(IPeer Near, IPeer Far)> connections, double[] times, double seconds) = await ConnectAsync(context, dialling, listening);
-            double rate = connections.Count / seconds;
-            context.Report($"{Readable.Number(connections.Count)} connections, {Readable.Number(rate)} a second; now idle");
-            TimeSpan processor = Environment.CpuUsage.TotalTime;
-            await Task.Delay(idle, context.CancellationToken);
-            double load = (Environment.CpuUsage.TotalTime - processor) / idle * 100;
-            Footprint after = Footprint.Take();
-            int alive = connections.Count(connection => !connection.Near.Completion.IsCompleted && !connection.Far.Completion.IsCompleted);
-            double ends = 2.0 * connections.Count;
-            double resident = (after.Resident - before.Resident) / ends / 1024;
-            double managed = (after.Managed - before.Managed) / ends / 1024;
-
-            Table table = new("idle", "Connections", "peers", "handshakes_s", "KiB_per_end", "managed_KiB_per_end", "idle_cpu_%", "alive");
-            table.Add(connections.Count, rate, resident, managed, load, alive);
-            Table series = new("made", "When each connection was made", "seconds", "connections") { IsSeries = true };
-            for (int i = 0; i < times.Length; i++)
+        double rate = Statistics.Median(rates);
+        context.Report($"{Readable.Number(rate)} handshakes a second");
+        double resident = KibibytesPerEnd(growth.Resident);
+        double managed = KibibytesPerEnd(growth.Managed);
+        double native = KibibytesPerEnd(growth.Native);
+        double mebibytes = total.Resident / (double)(1 << 20);
+        Table table = new("idle", "Connections", "peers", "handshakes_s", "KiB_per_end", "managed_KiB_per_end", "native_KiB_per_end", "resident_MiB", "idle_cpu_%", "alive");
+        table.Add(times.Length, rate, resident, managed, native, mebibytes, load, alive);
+        Table batches = new("batches", $"Handshakes a second, {BatchPeers} at a time", "batch", "handshakes_s");
+        rates.ForEach(batch => batches.Add(batches.Rows.Count + 1, batch));
+        Table series = new("made", "When each connection was made", "seconds", "connections") { IsSeries = true };
+        Array.ForEach(times, time => series.Add(time, series.Rows.Count + 1));
+        return new ExperimentResult(Name)
+        {
+            Fields = new OrderedDictionary<string, object?>
             {
-                series.Add(times[i], i + 1);
-            }
-
-            return new ExperimentResult(Name)
-            {
-                Fields = new OrderedDictionary<string, object?>
+                ["peers"] = times.Length,
+                ["handshakes_s"] = rate,
+                ["KiB_per_end"] = resident,
+                ["managed_KiB_per_end"] = managed,
+                ["native_KiB_per_end"] = native,
+                ["resident_growth_MiB"] = growth.Resident / (double)(1 << 20),
+                ["resident_MiB"] = mebibytes,
+                ["idle_cpu_%"] = load,
+                ["alive"] = alive,
+                ["handshakes_at_once"] = HandshakesAtOnce,
+                ["ping_interval_ms"] = PingInterval.TotalMilliseconds,
+                ["seconds"] = idle.TotalSeconds,
+            },
+            Verdicts =
+            [
+                new Verdict("Every connection is made", $"{Readable.Number(times.Length)} of {Readable.Number(Peers)}", times.Length == Peers),
+                new Verdict("Every connection is up after the idle time", $"{Readable.Number(alive)} of {Readable.Number(Peers)}", alive == Peers),
+                .. JudgeMany(),
+                .. JudgeMost(),
+            ],
+            Tables = [table, batches, series],
+            Figures =
+            [
+                new Figure("made", "Connections over the time it took to make them.", () => DrawMade(times)),
+                new Figure("memory", "KiB of memory for each end of an idle connection; resident is the sum of managed and native.", () =>
                 {
-                    ["peers"] = connections.Count,
-                    ["handshakes_s"] = rate,
-                    ["KiB_per_end"] = resident,
-                    ["managed_KiB_per_end"] = managed,
-                    ["idle_cpu_%"] = load,
-                    ["alive"] = alive,
-                    ["handshakes_at_once"] = HandshakesAtOnce,
-                    ["ping_interval_ms"] = PingInterval.TotalMilliseconds,
-                    ["seconds"] = idle.TotalSeconds,
-                },
-                Verdicts =
-                [
-                    new Verdict("Every connection is made", $"{Readable.Number(connections.Count)} of {Readable.Number(Peers)}", connections.Count == Peers),
-                    new Verdict("Every connection is up after the idle time", $"{Readable.Number(alive)} of {Readable.Number(Peers)}", alive == Peers),
-                ],
-                Tables = [table, series],
-                Figures =
-                [
-                    new Figure("made", "Connections over the time it took to make them.", () => DrawMade(times)),
-                    new Figure("memory", "KiB of memory for each end of an idle connection.", () =>
-                    {
-                        Plot plot = Chart.Create("Memory of an idle end", "", "KiB");
-                        plot.Bars([("resident, all of the process", resident, Chart.Palette[0]), ("managed", managed, Chart.Palette[2])]);
-                        return plot.ToPng();
-                    }),
-                ],
-            };
-        }
-        finally
-        {
-            await Task.WhenAll(dialling.Concat(listening).Select(node => node.DisposeAsync().AsTask()));
-        }
+                    Plot plot = Chart.Create("Memory of an idle end", "", "KiB");
+                    plot.Bars([("resident", resident, Chart.Palette[0]), ("managed", managed, Chart.Palette[2]), ("native", native, Chart.Palette[1])]);
+                    return plot.ToPng();
+                }),
+            ],
+        };
+
+        double KibibytesPerEnd(long bytes) => bytes / (2.0 * times.Length) / 1024;
+
+        // With few connections, what the process takes once counts too much; and what pings cost is seen when each end has sent one, as often as by default.
+        IEnumerable<Verdict> JudgeMany() => Peers < ManyPeers ? [] :
+        [
+            Verdict.AtLeast($"There are at least {Readable.Number(MinRate)} handshakes a second, both ends of each here", rate, MinRate, "a second"),
+            Verdict.AtMost($"An idle end takes at most {MaxKibibytesPerEnd} KiB, managed and native", resident, MaxKibibytesPerEnd, "KiB"),
+        ];
+
+        IEnumerable<Verdict> JudgeMost() => Peers < MostPeers ? [] :
+        [
+            Verdict.AtMost($"The whole process takes at most {MaxMebibytes} MiB", mebibytes, MaxMebibytes, "MiB"),
+            .. PingInterval < PromisedPingInterval || idle < PingInterval
+                ? Array.Empty<Verdict>()
+                : [Verdict.AtMost($"A ping each way every {PingInterval.TotalSeconds} s takes at most {MaxLoad} % of a core", load, MaxLoad, "%")],
+        ];
     }
 
-    private static HandlerReactor MakeReactor() => new HandlerReactor("idle", new ChannelDescriptor(0x30, "idle"));
+    // Also the code of pings takes memory once, and not for each connection.
+    private static async Task WarmUpAsync(RunContext context, ConnectionOptions options)
+    {
+        await Compilation.WarmUpAsync(() => MeasureBatchAsync(context, WarmUpPeers, options), WarmUpTime);
+        await using Mesh pinged = await Mesh.StartAsync(WarmUpPeers, options with { PingInterval = WarmUpPingInterval }, context.CancellationToken);
+        await pinged.ConnectAsync(HandshakesAtOnce, context.CancellationToken);
+        await Task.Delay(20 * WarmUpPingInterval, context.CancellationToken);
+    }
+
+    // Makes connections and closes them again; the time of closing does not count.
+    private static async Task<double> MeasureBatchAsync(RunContext context, int peers, ConnectionOptions options)
+    {
+        await using Mesh mesh = await Mesh.StartAsync(peers, options, context.CancellationToken);
+        return peers / (await mesh.ConnectAsync(HandshakesAtOnce, context.CancellationToken))[^1];
+    }
 
     private static byte[] DrawMade(double[] times)
     {
@@ -129,51 +167,16 @@ internal sealed record IdleExperiment : Experiment
         return plot.ToPng();
     }
 
-    private static async Task WarmUpAsync(ConnectionOptions options, CancellationToken cancellationToken)
+    private async Task<(double[] Times, Footprint Total, Footprint Growth, double Load, int Alive)> StayIdleAsync(RunContext context, ConnectionOptions options, TimeSpan idle)
     {
-        await using Node listener = await Node.StartAsync(options, cancellationToken, MakeReactor());
-        for (int i = 0; i < WarmUps; i++)
-        {
-            await using Node dialler = await Node.StartAsync(options, cancellationToken, MakeReactor());
-            await dialler.ConnectAsync(listener, cancellationToken);
-        }
-    }
-
-    private async Task<(List<(IPeer Near, IPeer Far)> Connections, double[] Times, double Seconds)> ConnectAsync(
-        RunContext context,
-        List<Node> dialling,
-        List<Node> listening)
-    {
-        List<(IPeer, IPeer)> connections = new(Peers);
-        List<double> times = new(Peers);
-        Lock gate = new();
-        long start = Stopwatch.GetTimestamp();
-        await Parallel.ForAsync(
-            0,
-            Peers,
-            new ParallelOptions { MaxDegreeOfParallelism = HandshakesAtOnce, CancellationToken = context.CancellationToken },
-            async (i, token) =>
-            {
-                (IPeer, IPeer) connection = await dialling[i / listening.Count].ConnectAsync(listening[i % listening.Count], token);
-                lock (gate)
-                {
-                    connections.Add(connection);
-                    times.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
-                }
-            });
-        return (connections, [.. times], Stopwatch.GetElapsedTime(start).TotalSeconds);
-    }
-
-    private readonly record struct Footprint(long Resident, long Managed)
-    {
-        public static Footprint Take()
-        {
-            // Twice, for what only a finalizer lets go of.
-            GC.Collect();
-            GC.WaitForPendingFinalizers();
-            GC.Collect();
-            using Process process = Process.GetCurrentProcess();
-            return new Footprint(process.WorkingSet64, GC.GetTotalMemory(forceFullCollection: true));
-        }
+        await using Mesh mesh = await Mesh.StartAsync(Peers, options, context.CancellationToken);
+        Footprint before = Footprint.Take();
+        double[] times = await mesh.ConnectAsync(HandshakesAtOnce, context.CancellationToken);
+        context.Report($"{Readable.Number(times.Length)} connections made in {Readable.Number(times[^1])} s; now idle");
+        TimeSpan processor = Environment.CpuUsage.TotalTime;
+        await Task.Delay(idle, context.CancellationToken);
+        double load = (Environment.CpuUsage.TotalTime - processor) / idle * 100;
+        Footprint after = Footprint.Take();
+        return (times, after, after - before, load, mesh.Alive);
     }
 }

@@ -18,7 +18,6 @@ internal sealed record PriorityExperiment : Experiment
 
     private static readonly TimeSpan DefaultDuration = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan SmallInterval = TimeSpan.FromMilliseconds(5);
-    private static readonly TimeSpan ArrivalTimeout = TimeSpan.FromSeconds(10);
 
     /// <summary>Bytes of a bulk message.</summary>
     public int Bulk { get; init; } = 64 << 10;
@@ -129,8 +128,8 @@ internal sealed record PriorityExperiment : Experiment
                     () => Chart.Percentiles(
                         "A small message beside a saturated channel",
                         [
-                            ("beside bulk", Together(done.Select(run => run.Beside)), Chart.Palette[0]),
-                            ("without bulk", Together(done.Select(run => run.Without)), Chart.Muted),
+                            ("beside bulk", Latencies.Together(done.Select(run => run.Beside)), Chart.Palette[0]),
+                            ("without bulk", Latencies.Together(done.Select(run => run.Without)), Chart.Muted),
                         ],
                         (0.5, MaxP50),
                         (0.99, MaxP99)).ToPng()),
@@ -142,21 +141,18 @@ internal sealed record PriorityExperiment : Experiment
         };
     }
 
-    private static Latencies Together(IEnumerable<Latencies> runs) => new([], [.. runs.SelectMany(run => run.Milliseconds)]);
-
     private async Task<Run> MeasureAsync(RunContext context, TimeSpan duration)
     {
         ChannelDescriptor bulk = new(0x30, "bulk") { Priority = Low, SendQueueCapacity = 64, SendQueueBytes = 16 << 20, ReceiveQueueCapacity = 1000 };
         ChannelDescriptor small = new(0x20, "small") { Priority = High, SendQueueCapacity = 1000 };
         Arrivals bulkArrivals = new(1);
-        int capacity = (int)(duration / SmallInterval) + 1000;
-        LatencyRecorder recorder = new(capacity);
+        LatencyProbe probe = new();
         ConnectionOptions options = Node.Unlimited with { SendRate = Rate };
         await using Node near = await Node.StartAsync(options, context.CancellationToken, new HandlerReactor("sender", bulk, small));
         await using Node far = await Node.StartAsync(
             context.CancellationToken,
             new HandlerReactor("bulk", [bulk], envelope => bulkArrivals.Count(envelope.Data.Span)),
-            new HandlerReactor("small", [small], envelope => Volatile.Read(ref recorder).Record(Stamp.Read(envelope.Data.Span).Timestamp)));
+            new HandlerReactor("small", [small], envelope => probe.Receive(envelope.Data.Span)));
         (IPeer peer, _) = await near.ConnectAsync(far, context.CancellationToken);
         Ticker ticker = new(peer, small, context.CreatePayload(SmallSize), sender: 0);
         GC.Collect();
@@ -179,16 +175,7 @@ internal sealed record PriorityExperiment : Experiment
         await saturation.StopAsync();
         return new Run(sent, beside!, without, together, (before + after) / 2);
 
-        async Task<(long Sent, Latencies Latencies)> SendSmallAsync(TimeSpan time)
-        {
-            LatencyRecorder own = new(capacity);
-            Volatile.Write(ref recorder, own);
-            long first = ticker.Sent;
-            await Pacing.EveryAsync(SmallInterval, time, ticker.Send, context.CancellationToken);
-            long count = ticker.Sent - first;
-            await Pacing.UntilAsync(() => own.Count >= count, ArrivalTimeout, context.CancellationToken);
-            return (count + ticker.TakeRefused(), own.Take());
-        }
+        Task<(long Sent, Latencies Latencies)> SendSmallAsync(TimeSpan time) => probe.MeasureAsync(ticker, SmallInterval, time, context.CancellationToken);
 
         // In MB a second, as they arrive.
         async Task<double> MeasureBulkAsync(Func<Task> meanwhile)

@@ -136,8 +136,8 @@ internal sealed record StallExperiment : Experiment
                     () => Chart.Percentiles(
                         Title + ": the messages beside it",
                         [
-                            ("same peer", Together(done.Select(run => run.Fast)), Chart.Palette[0]),
-                            ("other peer", Together(done.Select(run => run.OtherPeer)), Chart.Palette[1]),
+                            ("same peer", Latencies.Together(done.Select(run => run.Fast)), Chart.Palette[0]),
+                            ("other peer", Latencies.Together(done.Select(run => run.OtherPeer)), Chart.Palette[1]),
                         ],
                         (0.99, MaxP99)).ToPng()),
             ],
@@ -151,8 +151,6 @@ internal sealed record StallExperiment : Experiment
             series.Add(peer, latencies.SentAt[i], latencies.Milliseconds[i]);
         }
     }
-
-    private static Latencies Together(IEnumerable<Latencies> runs) => new([], [.. runs.SelectMany(run => run.Milliseconds)]);
 
     private byte[] Draw(Run run)
     {

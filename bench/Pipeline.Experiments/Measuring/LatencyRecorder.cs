@@ -57,5 +57,8 @@ internal sealed record Latencies(double[] SentAt, double[] Milliseconds)
 
     public double Max => Percentile(1);
 
+    /// <summary>The latencies of several runs, without when they were sent.</summary>
+    public static Latencies Together(IEnumerable<Latencies> runs) => new([], [.. runs.SelectMany(run => run.Milliseconds)]);
+
     public double Percentile(double fraction) => Statistics.Percentile(_sorted, fraction);
 }

@@ -192,6 +192,31 @@ internal static class Chart
         return plot;
     }
 
+    /// <summary>How often which value comes, all but the largest 0.5 %, with the middle and the 99th percentile marked.</summary>
+    public static Plot Histogram(string title, string unit, double[] values)
+    {
+        const int Bins = 80;
+        double[] sorted = [.. values.Order()];
+        double width = Math.Max(Statistics.Percentile(sorted, 0.995), 1e-9) / Bins;
+        int[] counts = new int[Bins];
+        foreach (double value in sorted.Where(value => value < Bins * width))
+        {
+            counts[(int)(value / width)]++;
+        }
+
+        Plot plot = Create(title, unit, "messages");
+        plot.Add.Bars(counts.Select((count, i) => new Bar { Position = (i + 0.5) * width, Value = count, Size = width, FillColor = Palette[0], LineWidth = 0 }).ToArray());
+        foreach ((double fraction, Color color) in new[] { (0.5, Palette[2]), (0.99, Palette[1]) })
+        {
+            double value = Statistics.Percentile(sorted, fraction);
+            plot.Add.VerticalLine(value, 2, color).LegendText = $"p{Readable.Number(fraction * 100)}: {Readable.Number(value)} {unit}";
+        }
+
+        plot.Axes.SetLimits(0, Bins * width, 0, Math.Max(counts.Max(), 1) * 1.08);
+        plot.LegendBelow();
+        return plot;
+    }
+
     /// <summary>A latency for each message over the time at which it was sent.</summary>
     public static Plot OverTime(string title, IReadOnlyList<(string Name, Latencies Latencies, Color Color)> groups, double limit)
     {
