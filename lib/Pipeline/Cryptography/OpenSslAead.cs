@@ -19,6 +19,9 @@ internal sealed class OpenSslAead : AeadCipher
     private const int GetTag = 0x10;
     private const int SetTag = 0x11;
 
+    // Looked up once: to name the algorithm for each context would make OpenSSL search for it every time.
+    private static nint s_algorithm;
+
     private readonly Context _context;
 
     // A context is for one direction at a time, until it is given the key again. A cipher of a connection has one direction.
@@ -108,7 +111,7 @@ internal sealed class OpenSslAead : AeadCipher
         NativeLibrary.TryLoad(Library, out nint library)
         && new[]
         {
-            nameof(EVP_chacha20_poly1305),
+            nameof(EVP_CIPHER_fetch),
             nameof(EVP_CIPHER_CTX_new),
             nameof(EVP_CIPHER_CTX_free),
             nameof(EVP_CipherInit_ex),
@@ -116,7 +119,8 @@ internal sealed class OpenSslAead : AeadCipher
             nameof(EVP_CipherFinal_ex),
             nameof(EVP_CIPHER_CTX_ctrl),
             nameof(ERR_clear_error),
-        }.All(name => NativeLibrary.TryGetExport(library, name, out _));
+        }.All(name => NativeLibrary.TryGetExport(library, name, out _))
+        && (s_algorithm = EVP_CIPHER_fetch(0, "ChaCha20-Poly1305", 0)) != 0;
 
     // One frame's worth, against the framework. Whatever goes wrong: then it is not for us.
     private static bool ComputesWhatItShould()
@@ -161,7 +165,7 @@ internal sealed class OpenSslAead : AeadCipher
         int done = isNew
             ? EVP_CipherInit_ex(
                 use.Context,
-                EVP_chacha20_poly1305(),
+                s_algorithm,
                 0,
                 ref MemoryMarshal.GetArrayDataReference(_key),
                 ref MemoryMarshal.GetReference(nonce),
@@ -215,8 +219,8 @@ internal sealed class OpenSslAead : AeadCipher
         }
     }
 
-    [DllImport(Library)]
-    private static extern nint EVP_chacha20_poly1305();
+    [DllImport(Library, CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+    private static extern nint EVP_CIPHER_fetch(nint context, string algorithm, nint properties);
 
     [DllImport(Library)]
     private static extern nint EVP_CIPHER_CTX_new();
