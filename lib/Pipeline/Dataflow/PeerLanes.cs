@@ -250,7 +250,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
                 if (!handling.IsCompletedSuccessfully)
                 {
                     _batchSize = 1;
-                    PutBack(taken[(i + 1)..]);
+                    PutBack(taken[(i + 1)..], next.Start);
                     _lanes[0].ReleaseCharge(charged);
                     _ = FinishTurnAsync(handling, served);
                     return;
@@ -312,7 +312,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
                 _now = next.Served;
                 Lane.Item item = next.Take();
                 bytes += item.Cost;
-                batch[count++] = new Taken(next, item);
+                batch[count++] = new Taken(next, item, _now);
             }
 
             if (count == 0)
@@ -330,13 +330,15 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         return count;
     }
 
-    private void PutBack(ReadOnlySpan<Taken> taken)
+    // As if the message that the handler has were the last that was taken.
+    private void PutBack(ReadOnlySpan<Taken> taken, long now)
     {
         lock (_gate)
         {
             if (!_isClosed)
             {
                 _inHand = 0;
+                _now = now;
                 for (int i = taken.Length - 1; i >= 0; i--)
                 {
                     taken[i].Lane.PutBack(taken[i].Item);
@@ -378,7 +380,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         _inbox.OnTurnEnd(this, served, hasMore: !isClosed);
     }
 
-    private readonly record struct Taken(Lane Lane, Lane.Item Item);
+    private readonly record struct Taken(Lane Lane, Lane.Item Item, long Start);
 
     [InlineArray(MaxBatch)]
     private struct Batch

@@ -167,7 +167,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
 
         Wake(wake);
-        return waiter is null ? new ValueTask<SendResult>(SendResult.Queued) : WaitForRoomAsync(waiter, timeout, cancellationToken);
+        return waiter is null ? new ValueTask<SendResult>(SendResult.Queued) : WaitForRoomAsync(waiter, timeout, _timeProvider, cancellationToken);
     }
 
     /// <inheritdoc />
@@ -595,16 +595,23 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
     }
 
-    private async ValueTask<SendResult> WaitForRoomAsync(SendWaiter waiter, TimeSpan timeout, CancellationToken cancellationToken)
+    private static ValueTask<SendResult> WaitForRoomAsync(SendWaiter waiter, TimeSpan timeout, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
-        using CancellationTokenSource deadline = new(timeout, _timeProvider);
-        using CancellationTokenRegistration late = deadline.Token.UnsafeRegister(
-            static w => ((SendWaiter)w!).GiveUp(CancellationToken.None),
-            waiter);
-        using CancellationTokenRegistration cancelled = cancellationToken.UnsafeRegister(
-            static (w, token) => ((SendWaiter)w!).GiveUp(token),
-            waiter);
-        return await waiter.Outcome.ConfigureAwait(false);
+        return timeout == Timeout.InfiniteTimeSpan && !cancellationToken.CanBeCanceled
+            ? new ValueTask<SendResult>(waiter.Outcome)
+            : WaitAsync();
+
+        async ValueTask<SendResult> WaitAsync()
+        {
+            using CancellationTokenSource? deadline = timeout == Timeout.InfiniteTimeSpan ? null : new(timeout, timeProvider);
+            using CancellationTokenRegistration? late = deadline?.Token.UnsafeRegister(
+                static w => ((SendWaiter)w!).GiveUp(CancellationToken.None),
+                waiter);
+            using CancellationTokenRegistration cancelled = cancellationToken.UnsafeRegister(
+                static (w, token) => ((SendWaiter)w!).GiveUp(token),
+                waiter);
+            return await waiter.Outcome.ConfigureAwait(false);
+        }
     }
 
     private void End(bool abort, Exception? fault)

@@ -140,6 +140,25 @@ public sealed class PrioritySendBlockTests
         Assert.That(Send(block, known, Bytes(1)), Is.EqualTo(SendResult.PeerStopped));
     }
 
+    [Test]
+    public void A_copy_of_bytes_is_queued_or_refused_as_a_message_is([Values(0, 1, 64, 2048, 2049, 50_000)] int size)
+    {
+        ChannelDescriptor channel = new(1, "c") { SendQueueCapacity = 3, MaxMessageSize = 100_000 };
+        PrioritySendBlock block = new(new ChannelTable([channel, Channel(2)]), [1], 1024, TimeProvider.System);
+        byte[] bytes = Bytes(size);
+        Assert.That(block.TrySend(channel, bytes), Is.EqualTo(SendResult.Queued));
+        Array.Clear(bytes);
+        Assert.That(Send(block, channel, [1]), Is.EqualTo(SendResult.Queued));
+        Assert.That(block.TrySend(channel, [2]), Is.EqualTo(SendResult.Queued));
+        Assert.That(block.TrySend(channel, [3]), Is.EqualTo(SendResult.QueueFull));
+        Assert.That(block.TrySend(channel, new byte[100_001]), Is.EqualTo(SendResult.MessageTooLarge));
+        Assert.That(block.TrySend(Channel(2), bytes), Is.EqualTo(SendResult.UnknownChannel));
+        Assert.That(block.TrySend(Channel(3), bytes), Is.EqualTo(SendResult.UnknownChannel));
+        Assert.That(TakeMessages(block).Select(message => message.Data), Is.EqualTo(new[] { Bytes(size), [1], [2] }));
+        block.Complete();
+        Assert.That(block.TrySend(channel, bytes), Is.EqualTo(SendResult.PeerStopped));
+    }
+
     [Test, CancelAfter(30_000)]
     public async Task Those_who_wait_for_room_get_it_in_their_order()
     {
@@ -405,7 +424,9 @@ public sealed class PrioritySendBlockTests
             {
                 byte[] data = new byte[4 + (i % 1500)];
                 BitConverter.TryWriteBytes(data, i);
-                Assert.That(await SendAsync(block, channel, data), Is.EqualTo(SendResult.Queued));
+                SendResult result = i % 2 == 0 ? block.TrySend(channel, data) : SendResult.QueueFull;
+                result = result == SendResult.QueueFull ? await SendAsync(block, channel, data) : result;
+                Assert.That(result, Is.EqualTo(SendResult.Queued));
             }
         }))];
         Task completing = Task.Run(async () =>
