@@ -20,7 +20,7 @@ internal sealed class OpenSslAead : AeadCipher
     private const int SetTag = 0x11;
 
     // Looked up once: to name the algorithm for each context would make OpenSSL search for it every time.
-    private static nint s_algorithm;
+    private static nint _algorithm;
 
     private readonly Context _context;
 
@@ -120,7 +120,7 @@ internal sealed class OpenSslAead : AeadCipher
             nameof(EVP_CIPHER_CTX_ctrl),
             nameof(ERR_clear_error),
         }.All(name => NativeLibrary.TryGetExport(library, name, out _))
-        && (s_algorithm = EVP_CIPHER_fetch(0, "ChaCha20-Poly1305", 0)) != 0;
+        && (_algorithm = EVP_CIPHER_fetch(0, "ChaCha20-Poly1305", 0)) != 0;
 
     // One frame's worth, against the framework. Whatever goes wrong: then it is not for us.
     private static bool ComputesWhatItShould()
@@ -165,7 +165,7 @@ internal sealed class OpenSslAead : AeadCipher
         int done = isNew
             ? EVP_CipherInit_ex(
                 use.Context,
-                s_algorithm,
+                _algorithm,
                 0,
                 ref MemoryMarshal.GetArrayDataReference(_key),
                 ref MemoryMarshal.GetReference(nonce),

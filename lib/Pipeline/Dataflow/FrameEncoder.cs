@@ -44,9 +44,22 @@ internal sealed class FrameEncoder
         ITimer? release = null;
         try
         {
-            while (await _source.WaitToTakeAsync().ConfigureAwait(false))
+            bool isLent = false;
+            while (true)
             {
-                int count = _source.Take(_output.GetSpan(_batchSize)[.._batchSize]);
+                ValueTask<bool> waiting = _source.WaitToTakeAsync();
+                if (isLent && waiting.IsCompleted)
+                {
+                    // The thread is a sender's, which wants to go on.
+                    await Task.Yield();
+                }
+
+                if (!await waiting.ConfigureAwait(false))
+                {
+                    break;
+                }
+
+                int count = _source.Take(_output.GetSpan(_batchSize)[.._batchSize], out isLent);
                 _output.Advance(count);
                 long start = _timeProvider.GetTimestamp();
                 await _output.FlushAsync(cancellationToken).ConfigureAwait(false);

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Immutable;
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Threading.Tasks.Dataflow;
 using Pipeline.Wire;
@@ -21,6 +22,10 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
     private const int MaxPacketsPerTurn = 32;
 
+    // Who sends a small message after the taker has had nothing to do for so long sends it to the socket as well: to wake another thread takes longer, and the
+    // message would wait for it. Who sends many does so for the first only; those behind it are better taken together.
+    private static readonly TimeSpan MinIdleTime = TimeSpan.FromMilliseconds(1);
+
     private readonly ChannelTable _channels;
     private readonly SendQueue?[] _queues;
     private readonly int _maxPacketDataSize;
@@ -37,11 +42,15 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     private long _waiting;
     private int _consuming;
     private bool _takerWaits;
+    private long _takerWaitsSince;
     private bool _isHeld;
     private bool _completing;
     private bool _aborted;
     private bool _closed;
     private Exception? _fault;
+
+    // Owned by the one who takes packets, or who wakes that one: whether it is woken to run on the waker's thread.
+    private bool _isLent;
 
     // Owned by the one who takes packets: the virtual time of the packet taken last.
     private double _now;
@@ -105,6 +114,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         bool isCopied = message.Length <= MessageLog.MaxCopySize;
         bool wake = false;
+        bool run = false;
         lock (_gate)
         {
             if (_completing || !queue.HasRoomFor(message.Length))
@@ -116,6 +126,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             {
                 queue.Add(message);
                 wake = CountEnqueued();
+                run = wake && _waiting == 1 && Stopwatch.GetElapsedTime(_takerWaitsSince) >= MinIdleTime;
             }
         }
 
@@ -126,7 +137,16 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             return TrySend(copy);
         }
 
-        Wake(wake);
+        if (run)
+        {
+            _isLent = true;
+            _something.SetAndRun();
+        }
+        else
+        {
+            Wake(wake);
+        }
+
         return SendResult.Queued;
     }
 
@@ -317,6 +337,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                 }
 
                 _takerWaits = true;
+                _takerWaitsSince = Stopwatch.GetTimestamp();
                 something = _something.Arm();
             }
 
@@ -325,8 +346,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     }
 
     /// <summary>Writes as many packets as fit and are there, and returns their bytes. One caller at a time.</summary>
-    internal int Take(Span<byte> destination)
+    internal int Take(Span<byte> destination) => Take(destination, out _);
+
+    /// <param name="destination">Where the packets go.</param>
+    /// <param name="isLent">Whether the caller runs on the thread of a sender that has just woken it, which should get its thread back soon.</param>
+    internal int Take(Span<byte> destination, out bool isLent)
     {
+        isLent = _isLent;
+        _isLent = false;
         int written = TakeControl(destination, ref _pingIsDue, Packet.Ping);
         written += TakeControl(destination[written..], ref _pongIsDue, Packet.Pong);
         bool finishedAny = false;
@@ -342,7 +369,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         if (finishedAny)
         {
-            Settle();
+            Settle(isLent);
         }
 
         return written;
@@ -514,7 +541,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     }
 
     // Makes the room of what was taken available.
-    private void Settle()
+    private void Settle(bool isLent)
     {
         Admitted admitted = default;
         lock (_gate)
@@ -528,6 +555,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                     Admit(queue, ref admitted);
                 }
             }
+        }
+
+        if (isLent && admitted.Offers is { } offers)
+        {
+            // The sender may hold a lock that such a source wants.
+            admitted.Offers = null;
+            _ = Task.Run(() => offers.ForEach(offer => TryConsume(offer)));
         }
 
         Finish(admitted);

@@ -9,16 +9,24 @@ namespace Pipeline.Dataflow;
 internal sealed class SingleWaiterSignal : IValueTaskSource
 {
     // The one who sets the signal is in the middle of something else, a reactor that sends or a loop that receives; it must not be made
-    // to do the waiter's work.
+    // to do the waiter's work unless it wants to.
     private ManualResetValueTaskSourceCore<bool> _core = new() { RunContinuationsAsynchronously = true };
 
     public ValueTask Arm()
     {
         _core.Reset();
+        _core.RunContinuationsAsynchronously = true;
         return new ValueTask(this, _core.Version);
     }
 
     public void Set() => _core.SetResult(true);
+
+    /// <summary>Wakes the waiter, which goes on within this call until it waits for something else.</summary>
+    public void SetAndRun()
+    {
+        _core.RunContinuationsAsynchronously = false;
+        _core.SetResult(true);
+    }
 
     void IValueTaskSource.GetResult(short token) => _core.GetResult(token);
 
