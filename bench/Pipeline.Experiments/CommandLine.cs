@@ -32,6 +32,7 @@ internal static class CommandLine
             CompareExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
+            CompareExperiment.CreateIdleCommand(host),
         };
         root.HelpName = Name;
         ParseResult result = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });

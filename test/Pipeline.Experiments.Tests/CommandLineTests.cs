@@ -50,6 +50,8 @@ public sealed class CommandLineTests
     [TestCase(new[] { "idle", "--ping-interval", "1ms" }, "--ping-interval '1ms'")]
     [TestCase(new[] { "flood", "--connections", "0" }, "--connections '0'")]
     [TestCase(new[] { "compare", "--size", "19" }, "--size '19'")]
+    [TestCase(new[] { "compare", "--part", "throughput,speed" }, "--part 'throughput,speed' is not a list of some of throughput, latency, idle")]
+    [TestCase(new[] { "compare", "--connections", "0" }, "--connections '0'")]
     [TestCase(new[] { "compare", "--senders", "0" }, "--senders '0'")]
     [TestCase(new[] { "all", "--duration", "never" }, "--duration 'never'")]
     [TestCase(new[] { "stall", "--delay", "soon" }, "--delay 'soon'")]

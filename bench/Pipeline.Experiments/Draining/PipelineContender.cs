@@ -11,13 +11,7 @@ internal sealed class PipelineContender : Contender
 
     public override async Task<Drained> CarryAsync(RunContext context, Load load)
     {
-        ChannelDescriptor channel = new(0x30, "bulk")
-        {
-            SendQueueCapacity = 100_000,
-            SendQueueBytes = 16 << 20,
-            ReceiveQueueCapacity = 100_000,
-            ReceiveQueueBytes = 16 << 20,
-        };
+        ChannelDescriptor channel = CreateChannel();
         Drain drain = new(load);
         await using Node near = await Node.StartAsync(context.CancellationToken, new HandlerReactor("sender", channel));
         await using Node far = await Node.StartAsync(
@@ -28,34 +22,12 @@ internal sealed class PipelineContender : Contender
         return await drain.MeasureAsync(context, [.. Enumerable.Repeat(sender, load.Senders)]);
     }
 
-    private sealed class PeerSender(IPeer peer, ChannelDescriptor channel) : IMessageSender
+    /// <summary>A channel whose queues are not what is measured.</summary>
+    public static ChannelDescriptor CreateChannel() => new(0x30, "bulk")
     {
-        public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
-        {
-            SerializedMessage serialized = SerializedMessage.Create(channel, message.Span);
-            SendResult result = peer.TrySend(serialized);
-            if (result == SendResult.Queued)
-            {
-                serialized.Dispose();
-                return ValueTask.CompletedTask;
-            }
-
-            return WaitAsync(serialized, result, cancellationToken);
-        }
-
-        public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
-
-        private async ValueTask WaitAsync(SerializedMessage message, SendResult result, CancellationToken cancellationToken)
-        {
-            using (message)
-            {
-                if (result == SendResult.QueueFull)
-                {
-                    result = await peer.SendAsync(message, Timeout.InfiniteTimeSpan, cancellationToken);
-                }
-
-                await peer.EnsureAliveAsync(result);
-            }
-        }
-    }
+        SendQueueCapacity = 100_000,
+        SendQueueBytes = 16 << 20,
+        ReceiveQueueCapacity = 100_000,
+        ReceiveQueueBytes = 16 << 20,
+    };
 }
