@@ -30,6 +30,7 @@ internal static class CommandLine
             IdleExperiment.CreateCommand(commands),
             FloodExperiment.CreateCommand(commands),
             CompareExperiment.CreateCommand(commands),
+            ScaleExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
             CompareExperiment.CreateIdleCommand(host),

@@ -110,6 +110,10 @@ internal static class OptionOf
             : Refuse<TimeSpan?>(result, $"a duration from {least} to {most}, such as 500ms, 3s or 2m"),
     };
 
+    /// <summary>A list of numbers, as it may be given.</summary>
+    public static string Text(IEnumerable<int> numbers) =>
+        string.Join(',', numbers.Select(number => number % (1 << 20) == 0 ? $"{number >> 20}Mi" : number % (1 << 10) == 0 ? $"{number >> 10}Ki" : $"{number}"));
+
     public static long? ParseBytes(string text)
     {
         (string suffix, long scale) = Array.Find(ByteUnits, unit => text.EndsWith(unit.Suffix, StringComparison.Ordinal));

@@ -28,6 +28,9 @@ public sealed class ExperimentTests
         new[] { "made", "up after" })]
     [TestCase("compare --part throughput --size 64,100Ki --total 256Ki --runs 1", "parts,size,senders,total,runs", new[] { "arrives" })]
     [TestCase("compare --part throughput --size 1Ki --senders 3 --total 64Ki --runs 2", "parts,size,senders,total,runs", new[] { "arrives" })]
+    [TestCase("scale --part peers --peers 1,5 --duration 0.3", "parts,peers,seconds", new[] { "arrives" })]
+    [TestCase("scale --part channels --channels 1,16 --duration 0.2 --runs 1", "parts,channels,runs", new[] { "arrives" })]
+    [TestCase("scale --part senders,sizes --senders 1,5 --size 64,20Mi --total 256Ki --runs 1", "parts,senders,size,total,runs", new[] { "arrives" })]
     [TestCase(
         "flood --connections 300 --duration 0.3",
         "connections,made,before_p99_ms,sink_p99_ms,p50_ms,p99_ms,before_MB_s,MB_s,newcomer_max_ms,resident_MiB_max,open_max,open_after,close_wait_after",
@@ -161,6 +164,30 @@ public sealed class ExperimentTests
             Assert.That(idle.Select(row => row.GetProperty("managed_KiB_per_end").GetDouble()), Is.All.GreaterThan(1));
             Assert.That(new FileInfo(Path.Combine(folder.FullName, "compare-latency.png")).Length, Is.Positive);
             Assert.That(new FileInfo(Path.Combine(folder.FullName, "compare-idle.png")).Length, Is.Positive);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task What_grows_has_a_row_for_each_step_and_a_plot_for_each_part(CancellationToken cancellationToken)
+    {
+        DirectoryInfo folder = Directory.CreateTempSubdirectory("experiments-");
+        try
+        {
+            Run run = await Run.ProgramAsync(
+                cancellationToken,
+                "scale", "--peers", "2,4", "--channels", "1,3", "--senders", "1,2", "--size", "100,1Mi", "--total", "64Ki", "--duration", "0.2", "--runs", "1", "--json", "--out", folder.FullName);
+
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            JsonElement tables = run.Json.GetProperty("tables");
+            Assert.That(tables.GetProperty("peers").EnumerateArray().Select(row => (row.GetProperty("peers").GetInt32(), row.GetProperty("recv").GetInt32())), Is.EqualTo(new[] { (2, 4), (4, 8) }));
+            Assert.That(tables.GetProperty("channels").EnumerateArray().Select(row => row.GetProperty("channels").GetInt32()), Is.EqualTo(new[] { 1, 3 }));
+            Assert.That(tables.GetProperty("senders").EnumerateArray().Select(row => row.GetProperty("messages").GetInt32()), Is.EqualTo(new[] { 64, 64 }));
+            Assert.That(tables.GetProperty("sizes").EnumerateArray().Select(row => row.GetProperty("messages").GetInt32()), Is.EqualTo(new[] { 655, 8 }));
+            Assert.That(folder.EnumerateFiles("*.png").Select(file => file.Name), Is.EquivalentTo(new[] { "scale-peers.png", "scale-channels.png", "scale-senders.png", "scale-sizes.png" }));
         }
         finally
         {

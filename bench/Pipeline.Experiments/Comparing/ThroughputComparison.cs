@@ -82,23 +82,11 @@ internal static class ThroughputComparison
     {
         return Chart.ToPng([Panel("messages a second", 2), Panel("MB a second", 3)]);
 
-        Plot Panel(string unit, int column)
-        {
-            Plot plot = Chart.Create($"Throughput of one connection, {unit}", "bytes of a message", unit);
-            plot.Names([.. sizes.Select(size => Readable.Bytes(size))]);
-            double[] xs = [.. sizes.Select((_, i) => (double)i)];
-            for (int i = 0; i < Contenders.Count; i++)
-            {
-                string name = Contenders[i].Name;
-                double[] ys = [.. bySize.Rows.Where(row => name.Equals(row[1])).Select(row => (double)row[column]!)];
-                plot.LineWithPoints(xs, Chart.Log(ys), Chart.Palette[i], name);
-            }
-
-            (double least, double most) = Chart.Decades(bySize.Rows.Select(row => (double)row[column]!));
-            plot.LogarithmicY(least, most);
-            plot.Axes.SetLimitsX(-0.5, sizes.Length - 0.5);
-            plot.LegendBelow();
-            return plot;
-        }
+        Plot Panel(string unit, int column) => Chart.Curves(
+            $"Throughput of one connection, {unit}",
+            "bytes of a message",
+            unit,
+            [.. sizes.Select(size => Readable.Bytes(size))],
+            [.. Contenders.Select(contender => (contender.Name, bySize.Rows.Where(row => contender.Name.Equals(row[1])).Select(row => (double)row[column]!).ToArray()))]);
     }
 }

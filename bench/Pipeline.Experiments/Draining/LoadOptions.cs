@@ -12,7 +12,7 @@ internal sealed class LoadOptions(IReadOnlyList<int> defaultSizes, long defaultT
     private readonly Option<IReadOnlyList<int>?> _sizes = OptionOf.Counts(
         "--size",
         "N[,N...]",
-        $"Bytes of a message; with several sizes each is measured. [default: {string.Join(',', defaultSizes.Select(size => size % 1024 == 0 ? $"{size / 1024}Ki" : $"{size}"))}]",
+        $"Bytes of a message; with several sizes each is measured. [default: {OptionOf.Text(defaultSizes)}]",
         (1, 20),
         (Stamp.Size, ChannelDescriptor.DefaultMaxMessageSize));
 
