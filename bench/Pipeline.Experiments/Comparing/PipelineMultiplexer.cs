@@ -14,12 +14,22 @@ internal sealed class PipelineMultiplexer : IMultiplexer
         ChannelDescriptor bulk = new(0x30, "bulk") { Priority = 5, SendQueueCapacity = 64, SendQueueBytes = 16 << 20, ReceiveQueueCapacity = 1000 };
         ChannelDescriptor small = new(0x20, "small") { Priority = 10, SendQueueCapacity = 1000 };
         Node near = await Node.StartAsync(cancellationToken, new HandlerReactor("sender", bulk, small));
-        Node far = await Node.StartAsync(
-            cancellationToken,
-            new HandlerReactor("bulk", [bulk], envelope => receivers.Bulk(envelope.Data.Span)),
-            new HandlerReactor("small", [small], envelope => receivers.Small(envelope.Data.Span)));
-        (IPeer peer, _) = await near.ConnectAsync(far, cancellationToken);
-        return new Channels(new PeerSender(peer, bulk), new PeerSender(peer, small), near, far);
+        Node? far = null;
+        try
+        {
+            far = await Node.StartAsync(
+                cancellationToken,
+                new HandlerReactor("bulk", [bulk], envelope => receivers.Bulk(envelope.Data.Span)),
+                new HandlerReactor("small", [small], envelope => receivers.Small(envelope.Data.Span)));
+            (IPeer peer, _) = await near.ConnectAsync(far, cancellationToken);
+            return new Channels(new PeerSender(peer, bulk), new PeerSender(peer, small), near, far);
+        }
+        catch
+        {
+            await near.DisposeAsync();
+            await (far?.DisposeAsync() ?? ValueTask.CompletedTask);
+            throw;
+        }
     }
 
     public async Task<IIdleConnections> PrepareIdleAsync(int connections, CancellationToken cancellationToken) =>
