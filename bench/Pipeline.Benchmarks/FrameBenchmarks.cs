@@ -16,6 +16,7 @@ public class FrameBenchmarks : IDisposable
 
     public enum CipherProvider
     {
+        OpenSsl,
         Framework,
         Sodium,
     }
@@ -34,7 +35,12 @@ public class FrameBenchmarks : IDisposable
     public void StartAnew()
     {
         Dispose();
-        _cipher = new FrameCipher(Provider == CipherProvider.Framework ? new FrameworkAead(_key) : new SodiumAead(_key));
+        _cipher = new FrameCipher(Provider switch
+        {
+            CipherProvider.OpenSsl => new OpenSslAead(_key),
+            CipherProvider.Framework => new FrameworkAead(_key),
+            _ => new SodiumAead(_key),
+        });
     }
 
     [Benchmark(OperationsPerInvoke = Frames)]

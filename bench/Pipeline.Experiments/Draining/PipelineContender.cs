@@ -22,12 +22,10 @@ internal sealed class PipelineContender : Contender
         return await drain.MeasureAsync(context, [.. Enumerable.Repeat(sender, load.Senders)]);
     }
 
-    /// <summary>A channel whose queues are not what is measured.</summary>
+    /// <summary>A channel of which the bytes that wait are what bounds its queues, not the messages.</summary>
     public static ChannelDescriptor CreateChannel() => new(0x30, "bulk")
     {
         SendQueueCapacity = 100_000,
-        SendQueueBytes = 16 << 20,
         ReceiveQueueCapacity = 100_000,
-        ReceiveQueueBytes = 16 << 20,
     };
 }

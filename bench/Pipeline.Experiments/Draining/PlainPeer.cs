@@ -37,6 +37,8 @@ internal sealed class PlainPeer(PrioritySendBlock outgoing, IPEndPoint remote, C
 
     public SendResult TrySend(SerializedMessage message) => outgoing.TrySend(message);
 
+    public SendResult TrySend(ChannelDescriptor channel, ReadOnlySpan<byte> message) => outgoing.TrySend(channel, message);
+
     public ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout = null, CancellationToken cancellationToken = default) =>
         outgoing.SendAsync(message, timeout ?? Timeout.InfiniteTimeSpan, cancellationToken);
 

@@ -28,7 +28,7 @@ internal sealed record IdleExperiment : Experiment
 
     private static readonly TimeSpan DefaultDuration = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan DefaultPingInterval = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan WarmUpTime = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan WarmUpTime = TimeSpan.FromSeconds(12);
     private static readonly TimeSpan WarmUpPingInterval = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan HandshakeTime = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan PromisedPingInterval = new ConnectionOptions().PingInterval;

@@ -20,8 +20,7 @@ internal sealed class Ticker(IPeer peer, ChannelDescriptor channel, byte[] messa
     public void Send()
     {
         Stamp.Write(message, sender, _sent);
-        using SerializedMessage serialized = SerializedMessage.Create(channel, message);
-        if (peer.TrySend(serialized) == SendResult.Queued)
+        if (peer.TrySend(channel, message) == SendResult.Queued)
         {
             Volatile.Write(ref _sent, _sent + 1);
         }

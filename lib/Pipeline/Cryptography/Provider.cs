@@ -1,4 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using NSec.Cryptography;
 using FrameworkCipher = System.Security.Cryptography.ChaCha20Poly1305;
 using SodiumKey = NSec.Cryptography.Key;
@@ -8,7 +10,8 @@ namespace Pipeline.Cryptography;
 
 /// <summary>
 /// The seam to the cryptographic libraries, in one file so that another can take their place: Ed25519 and X25519 from libsodium
-/// by NSec, ChaCha20-Poly1305 from the framework where the platform has it and from libsodium elsewhere.
+/// by NSec, ChaCha20-Poly1305 from the framework where the platform has it and from libsodium elsewhere; on Linux the framework's
+/// own source of it is called directly, see <see cref="OpenSslAead"/>.
 /// </summary>
 internal static class Provider
 {
@@ -45,24 +48,44 @@ internal sealed class SigningKey : IDisposable
 }
 
 /// <summary>An X25519 key pair for one handshake (RFC 7748).</summary>
+/// <remarks>
+/// By libsodium's own functions: the library's keys live in guarded memory, which for one that is used once and thrown away costs the system as much work as
+/// the two multiplications, and all other threads their memory maps.
+/// </remarks>
 internal sealed class EphemeralKey : IDisposable
 {
     public const int Size = 32;
 
-    private readonly SodiumKey _key;
+    // Where the garbage collector does not make copies of it.
+    private readonly byte[] _privateKey = GC.AllocateArray<byte>(Size, pinned: true);
 
-    private EphemeralKey(SodiumKey key)
+    // Whatever of NSec is used first initialises libsodium.
+    static EphemeralKey() => _ = KeyAgreementAlgorithm.X25519;
+
+    private EphemeralKey(ReadOnlySpan<byte> privateKey)
     {
-        _key = key;
-        PublicKey = key.PublicKey.Export(KeyBlobFormat.RawPublicKey);
+        privateKey.CopyTo(_privateKey);
+        PublicKey = new byte[Size];
+        if (crypto_scalarmult_curve25519_base(ref PublicKey[0], ref _privateKey[0]) != 0)
+        {
+            throw new CryptographicException("libsodium could not compute a public key.");
+        }
     }
 
     public byte[] PublicKey { get; }
 
-    public static EphemeralKey Create() => new(SodiumKey.Create(KeyAgreementAlgorithm.X25519));
+    public static EphemeralKey Create()
+    {
+        Span<byte> privateKey = stackalloc byte[Size];
+        RandomNumberGenerator.Fill(privateKey);
+        EphemeralKey key = new(privateKey);
+        CryptographicOperations.ZeroMemory(privateKey);
+        return key;
+    }
 
-    public static EphemeralKey FromPrivateKey(ReadOnlySpan<byte> privateKey) =>
-        new(SodiumKey.Import(KeyAgreementAlgorithm.X25519, privateKey, KeyBlobFormat.RawPrivateKey));
+    public static EphemeralKey FromPrivateKey(ReadOnlySpan<byte> privateKey) => privateKey.Length == Size
+        ? new EphemeralKey(privateKey)
+        : throw new ArgumentException($"A private key has {Size} bytes, not {privateKey.Length}.", nameof(privateKey));
 
     /// <summary>
     /// Computes the shared secret. False when it would be all zeros, as it is for a public key of low order: such a key makes
@@ -70,22 +93,25 @@ internal sealed class EphemeralKey : IDisposable
     /// </summary>
     public bool TryAgree(ReadOnlySpan<byte> remotePublicKey, [NotNullWhen(true)] out byte[]? secret)
     {
-        secret = null;
-        if (!SodiumPublicKey.TryImport(KeyAgreementAlgorithm.X25519, remotePublicKey, KeyBlobFormat.RawPublicKey, out SodiumPublicKey? remote)
-            || remote is null)
+        secret = new byte[Size];
+        if (remotePublicKey.Length == Size
+            && crypto_scalarmult_curve25519(ref secret[0], ref _privateKey[0], ref MemoryMarshal.GetReference(remotePublicKey)) == 0
+            && secret.AsSpan().ContainsAnyExcept((byte)0))
         {
-            return false;
+            return true;
         }
 
-        using SharedSecret? shared = KeyAgreementAlgorithm.X25519.Agree(
-            _key,
-            remote,
-            new SharedSecretCreationParameters { ExportPolicy = KeyExportPolicies.AllowPlaintextArchiving });
-        secret = shared?.Export(SharedSecretBlobFormat.RawSharedSecret);
-        return secret is not null;
+        secret = null;
+        return false;
     }
 
-    public void Dispose() => _key.Dispose();
+    public void Dispose() => CryptographicOperations.ZeroMemory(_privateKey);
+
+    [DllImport("libsodium")]
+    private static extern int crypto_scalarmult_curve25519(ref byte secret, ref byte privateKey, ref byte publicKey);
+
+    [DllImport("libsodium")]
+    private static extern int crypto_scalarmult_curve25519_base(ref byte publicKey, ref byte privateKey);
 }
 
 /// <summary>ChaCha20-Poly1305 (RFC 8439) with one key. Not safe for concurrent use.</summary>
@@ -95,8 +121,11 @@ internal abstract class AeadCipher : IDisposable
     public const int NonceSize = 12;
     public const int TagSize = 16;
 
-    /// <summary>The faster implementation that this platform has.</summary>
-    public static AeadCipher Create(ReadOnlySpan<byte> key) => FrameworkCipher.IsSupported ? new FrameworkAead(key) : new SodiumAead(key);
+    /// <summary>The fastest implementation that this platform has.</summary>
+    public static AeadCipher Create(ReadOnlySpan<byte> key) =>
+        OpenSslAead.IsSupported ? new OpenSslAead(key)
+        : FrameworkCipher.IsSupported ? new FrameworkAead(key)
+        : new SodiumAead(key);
 
     /// <summary>Encrypts; <paramref name="ciphertext"/> is <see cref="TagSize"/> bytes longer than <paramref name="plaintext"/>, the tag at its end.</summary>
     public abstract void Encrypt(ReadOnlySpan<byte> nonce, ReadOnlySpan<byte> plaintext, Span<byte> ciphertext, ReadOnlySpan<byte> associatedData);
@@ -122,7 +151,7 @@ internal sealed class FrameworkAead(ReadOnlySpan<byte> key) : AeadCipher
             _cipher.Decrypt(nonce, ciphertext[..^TagSize], ciphertext[^TagSize..], plaintext, associatedData);
             return true;
         }
-        catch (System.Security.Cryptography.AuthenticationTagMismatchException)
+        catch (AuthenticationTagMismatchException)
         {
             return false;
         }

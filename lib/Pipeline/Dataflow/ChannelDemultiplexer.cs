@@ -1,11 +1,12 @@
 using System.Buffers;
+using System.Runtime.CompilerServices;
 using Pipeline.Wire;
 
 namespace Pipeline.Dataflow;
 
 /// <summary>
-/// Puts the packets of one peer together to messages, a channel at a time, and each message into the lane of its channel. Owned by the
-/// receiving loop.
+/// Puts the packets of one peer together to messages, a channel at a time, and the messages into the lanes of their channels, several at once. Owned
+/// by the receiving loop.
 /// </summary>
 internal sealed class ChannelDemultiplexer : IDisposable
 {
@@ -17,8 +18,20 @@ internal sealed class ChannelDemultiplexer : IDisposable
     private readonly ArrayPool<byte> _pool;
     private readonly IMessageCounter? _counter;
 
-    // Invariant: _partial[i] is the beginning of a message on the channel at index i.
+    // How many bytes of small messages of a channel share an array, and the largest that does.
+    private const int SharedSize = 16 * 1024;
+    private const int MaxSharedMessageSize = 2048;
+
+    /// <summary>The most bytes of messages, with what a lane counts for each, that may have come without having been counted by their lanes.</summary>
+    public const int MaxUncounted = PooledBuffer.MaxMessages * (Lane.EnvelopeCost + (2 * MaxSharedMessageSize));
+
+    // Invariant: _partial[i] is the beginning of a message on the channel at index i. Between two calls of Deliver, _arrived[0, _count) are messages in the order
+    // in which they came, and _shared[i] has the bytes of those on the channel at index i that are small. So small messages of one channel, and only of one,
+    // keep each other's memory in use, and they are released in order.
     private readonly PartialMessage[] _partial;
+    private readonly SharedArray[] _shared;
+    private Arrived[]? _arrived;
+    private int _count;
 
     public ChannelDemultiplexer(
         ChannelTable channels,
@@ -37,10 +50,14 @@ internal sealed class ChannelDemultiplexer : IDisposable
         _pool = pool;
         _counter = counter;
         _partial = new PartialMessage[channels.Count];
+        _shared = new SharedArray[channels.Count];
     }
 
+    /// <summary>Takes a packet in. A message that it completes is in its lane by the next <see cref="Deliver()"/>.</summary>
+    /// <param name="packet">The packet.</param>
+    /// <param name="bytesBehind">How many bytes have come behind it, which may bring more messages before <see cref="Deliver()"/>.</param>
     /// <exception cref="PacketException">The packet is for a channel that this node does not have, or its message is too long.</exception>
-    public void Accept(in Packet packet)
+    public void Accept(in Packet packet, int bytesBehind)
     {
         switch (packet.Kind)
         {
@@ -51,7 +68,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
                 _keepAlive.OnPong();
                 break;
             default:
-                AcceptData(packet.ChannelId, packet.EndOfMessage, packet.Data);
+                AcceptData(packet.ChannelId, packet.EndOfMessage, packet.Data, bytesBehind);
                 break;
         }
     }
@@ -75,6 +92,18 @@ internal sealed class ChannelDemultiplexer : IDisposable
         }
     }
 
+    /// <summary>Puts the messages that are complete into their lanes.</summary>
+    public void Deliver()
+    {
+        if (_arrived is { } arrived)
+        {
+            Deliver(arrived.AsSpan(0, _count));
+            _count = 0;
+            _arrived = null;
+            ArrayPool<Arrived>.Shared.Return(arrived);
+        }
+    }
+
     /// <summary>Drops the messages that have not come to their end.</summary>
     public void Dispose()
     {
@@ -84,7 +113,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
         }
     }
 
-    private void AcceptData(byte channelId, bool endOfMessage, ReadOnlySpan<byte> data)
+    private void AcceptData(byte channelId, bool endOfMessage, ReadOnlySpan<byte> data, int bytesBehind)
     {
         int index = _channels.IndexOf(channelId);
         if (index < 0)
@@ -101,20 +130,156 @@ internal sealed class ChannelDemultiplexer : IDisposable
                 $"A message on channel {channel} is longer than the {channel.MaxMessageSize} bytes that the channel allows.");
         }
 
-        if (!endOfMessage)
-        {
-            partial.Append(data, channel.MaxMessageSize, _pool);
-        }
-        else if (partial.Length == 0)
+        if (endOfMessage && partial.Length == 0 && data.Length <= MaxSharedMessageSize)
         {
             _counter?.Received(channel, data);
-            _lanes[index].Write(new Envelope(_peer, channel, data.ToArray()));
+            AddSmall(index, data, bytesBehind);
+            return;
         }
-        else
+
+        partial.Append(data, channel.MaxMessageSize, _pool);
+        if (endOfMessage)
         {
-            partial.Append(data, channel.MaxMessageSize, _pool);
             _counter?.Received(channel, partial.Span);
-            _lanes[index].Write(partial.ToEnvelope(_peer, channel, _pool));
+            Add(new Arrived(index, 0, partial.Length, 0, partial.Take()));
+
+            // So that no more than one of these waits to be counted by its lane.
+            Deliver();
+        }
+    }
+
+    private void AddSmall(int index, ReadOnlySpan<byte> data, int bytesBehind)
+    {
+        ref SharedArray shared = ref _shared[index];
+        if (!shared.TryAdd(data, out int offset, out int place))
+        {
+            if (shared.Array is not null)
+            {
+                Deliver();
+            }
+
+            // Enough for what may come with it, if that is alike.
+            int most = Math.Min(SharedSize, data.Length * PooledBuffer.MaxMessages);
+            shared.Begin(Math.Min(data.Length + bytesBehind, most), _pool);
+            shared.TryAdd(data, out offset, out place);
+        }
+
+        Add(new Arrived(index, offset, data.Length, place, Whole: null));
+    }
+
+    private void Add(in Arrived message)
+    {
+        (_arrived ??= ArrayPool<Arrived>.Shared.Rent(PooledBuffer.MaxMessages))[_count++] = message;
+        if (_count == PooledBuffer.MaxMessages)
+        {
+            Deliver();
+        }
+    }
+
+    private void Deliver(ReadOnlySpan<Arrived> arrived)
+    {
+        foreach (ref SharedArray shared in _shared.AsSpan())
+        {
+            shared.End(_pool);
+        }
+
+        // One owner after the other, in order for each; nearly always there is only one.
+        Arrivals buffer = default;
+        Span<Arrival> arrivals = buffer;
+        int count = 0;
+        foreach (ref readonly Arrived message in arrived)
+        {
+            Lane lane = _lanes[message.Channel];
+            if (count > 0 && arrivals[0].Lane.Owner != lane.Owner)
+            {
+                arrivals[0].Lane.Owner.Write(arrivals[..count]);
+                count = 0;
+            }
+
+            arrivals[count++] = new Arrival(lane, ToEnvelope(message));
+        }
+
+        arrivals[0].Lane.Owner.Write(arrivals[..count]);
+        foreach (ref SharedArray shared in _shared.AsSpan())
+        {
+            shared = default;
+        }
+    }
+
+    private Envelope ToEnvelope(in Arrived message)
+    {
+        ChannelDescriptor channel = _channels[message.Channel];
+        if (message.Whole is { } whole)
+        {
+            return new Envelope(_peer, channel, whole.AsMemory(0, message.Length), new PooledBuffer(_pool, whole));
+        }
+
+        ref readonly SharedArray shared = ref _shared[message.Channel];
+        return new Envelope(_peer, channel, shared.Array.AsMemory(message.Offset, message.Length), shared.Owner, message.Place);
+    }
+
+    /// <summary>A message that is complete: in an array of its own, or at a place in its channel's shared one.</summary>
+    private readonly record struct Arrived(int Channel, int Offset, int Length, int Place, byte[]? Whole);
+
+    [InlineArray(PooledBuffer.MaxMessages)]
+    private struct Arrivals
+    {
+        private Arrival _first;
+    }
+
+    /// <summary>Small messages of one channel, one behind the other. A mutable struct: keep it in a field.</summary>
+    private struct SharedArray
+    {
+        // Up to this size an array is made and collected in less time than it takes to rent it and to return it on another thread.
+        private const int MaxUnpooledSize = 512;
+
+        // Invariant: Array[0, _used) holds _count messages. It is the pool's when _isPooled, until Owner has it.
+        private int _used;
+        private int _count;
+        private bool _isPooled;
+
+        public byte[]? Array { get; private set; }
+
+        public PooledBuffer? Owner { get; private set; }
+
+        public void Begin(int size, ArrayPool<byte> pool)
+        {
+            _isPooled = size > MaxUnpooledSize;
+            Array = _isPooled ? pool.Rent(size) : GC.AllocateUninitializedArray<byte>(size);
+        }
+
+        public bool TryAdd(ReadOnlySpan<byte> data, out int offset, out int place)
+        {
+            offset = _used;
+            place = _count;
+            if (Array is null || data.Length > Array.Length - _used)
+            {
+                return false;
+            }
+
+            data.CopyTo(Array.AsSpan(_used));
+            _used += data.Length;
+            _count++;
+            return true;
+        }
+
+        /// <summary>Nothing is added any more. What turned out to be much less than the array has room for gets a smaller one.</summary>
+        public void End(ArrayPool<byte> pool)
+        {
+            if (!_isPooled)
+            {
+                return;
+            }
+
+            if (_used > Array!.Length / 2)
+            {
+                Owner = new PooledBuffer(pool, Array, _count);
+                return;
+            }
+
+            byte[] smaller = Array.AsSpan(0, _used).ToArray();
+            pool.Return(Array);
+            Array = smaller;
         }
     }
 
@@ -154,14 +319,13 @@ internal sealed class ChannelDemultiplexer : IDisposable
             Length = length;
         }
 
-        /// <summary>Hands the message, with its buffer, over to an envelope.</summary>
-        public Envelope ToEnvelope(IPeer peer, ChannelDescriptor channel, ArrayPool<byte> pool)
+        /// <summary>Hands the array over, with the message at its beginning.</summary>
+        public byte[] Take()
         {
             byte[] buffer = _buffer!;
-            Envelope envelope = new(peer, channel, buffer.AsMemory(0, Length), new PooledBuffer(pool, buffer));
             _buffer = null;
             Length = 0;
-            return envelope;
+            return buffer;
         }
 
         public void Drop(ArrayPool<byte> pool)

@@ -94,16 +94,23 @@ internal sealed class FrameDecoder
     private int Decode(ReadOnlySpan<byte> bytes, out bool isIncomplete)
     {
         int at = 0;
-        while (!_target.IsFull)
+        try
         {
-            if (!PacketCodec.TryRead(bytes[at..], _maxPacketSize, out Packet packet, out int consumed))
+            while (!_target.IsFull)
             {
-                isIncomplete = true;
-                return at;
-            }
+                if (!PacketCodec.TryRead(bytes[at..], _maxPacketSize, out Packet packet, out int consumed))
+                {
+                    isIncomplete = true;
+                    return at;
+                }
 
-            at += consumed;
-            _target.Accept(packet);
+                at += consumed;
+                _target.Accept(packet, bytes.Length - at);
+            }
+        }
+        finally
+        {
+            _target.Deliver();
         }
 
         isIncomplete = false;

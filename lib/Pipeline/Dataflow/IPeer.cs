@@ -51,6 +51,15 @@ public interface IPeer
     /// <summary>Queues a message without waiting. The caller still has to dispose of <paramref name="message"/>.</summary>
     SendResult TrySend(SerializedMessage message);
 
+    /// <summary>Queues a copy of a message that is serialised already, without waiting: for a message to this peer alone, the cheapest way.</summary>
+    /// <param name="channel">The channel that the message is for.</param>
+    /// <param name="message">The bytes of the message, which are the caller's again once this returns.</param>
+    SendResult TrySend(ChannelDescriptor channel, ReadOnlySpan<byte> message)
+    {
+        using SerializedMessage copy = SerializedMessage.Create(channel, message);
+        return TrySend(copy);
+    }
+
     /// <summary>
     /// Queues a message, waiting for room if there is none. The caller still has to dispose of <paramref name="message"/>, and may do so
     /// at once.
@@ -61,6 +70,31 @@ public interface IPeer
     /// <returns><see cref="SendResult.QueueFull"/> when there was no room in time.</returns>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled; the message is not queued.</exception>
     ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Queues a copy of a message that is serialised already, waiting for room if there is none.</summary>
+    /// <param name="channel">The channel that the message is for.</param>
+    /// <param name="message">The bytes of the message, which are the caller's again once this returns, also when the wait goes on.</param>
+    /// <param name="timeout">The longest wait; null for the node's setting, 10 s by default.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <returns><see cref="SendResult.QueueFull"/> when there was no room in time.</returns>
+    /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled; the message is not queued.</exception>
+    ValueTask<SendResult> SendAsync(
+        ChannelDescriptor channel,
+        ReadOnlySpan<byte> message,
+        TimeSpan? timeout = null,
+        CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        SendResult result = TrySend(channel, message);
+        if (result != SendResult.QueueFull)
+        {
+            return new ValueTask<SendResult>(result);
+        }
+
+        // The queue has a hold of its own by the time that this returns.
+        using SerializedMessage copy = SerializedMessage.Create(channel, message);
+        return SendAsync(copy, timeout, cancellationToken);
+    }
 
     /// <summary>
     /// Ends the connection. Returns at once and may be called from anywhere, also from a reactor's own callback; the first reason counts.

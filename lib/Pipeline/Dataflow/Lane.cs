@@ -13,7 +13,7 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
 
     // Guarded by the owner's gate. Invariant: Bytes is the sum of the costs in _items; those that came when the lane was full are charged
     // to the peer's allowance until they are taken. Served grows by the cost of what is taken.
-    private readonly Queue<Item> _items = [];
+    private Deque<Item> _items = new();
 
     public int Count => _items.Count;
 
@@ -30,8 +30,11 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
     /// <summary>What a message counts, in bytes, where messages wait and where they are served.</summary>
     public static int CostOf(in Envelope envelope) => EnvelopeCost + envelope.Footprint;
 
+    /// <summary>Whose lane it is.</summary>
+    public PeerLanes Owner => owner;
+
     /// <summary>Puts a message into the lane, or does with it what the channel says when the lane is full.</summary>
-    public void Write(in Envelope envelope) => owner.Write(this, envelope);
+    public void Write(in Envelope envelope) => owner.Write([new Arrival(this, envelope)]);
 
     /// <summary>Called with the owner's gate held. False when the message makes its peer be disconnected.</summary>
     /// <param name="envelope">The message.</param>
@@ -56,7 +59,7 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
             case FullLanePolicy.DropOldest:
                 while (_items.Count > 0 && IsFull(cost))
                 {
-                    Drop(Take(out _), ref dropped);
+                    Drop(Take().Envelope, ref dropped);
                 }
 
                 Enqueue(envelope, cost, isCharged: false);
@@ -68,16 +71,27 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
     }
 
     /// <summary>Called with the owner's gate held, when there is a message.</summary>
-    public Envelope Take(out int charged)
+    public Item Take()
     {
-        Item item = _items.Dequeue();
+        Item item = _items.First;
+        _items.RemoveFirst();
         Bytes -= item.Cost;
         Served += item.Cost;
-        charged = item.IsCharged ? item.Cost : 0;
-        return item.Envelope;
+        return item;
     }
 
-    /// <summary>Gives back what <see cref="Take"/> said was charged; without the gate, because it may wake the receiving loop.</summary>
+    /// <summary>What the next message counts; called with the owner's gate held, when there is one.</summary>
+    public int NextCost => _items.First.Cost;
+
+    /// <summary>Undoes the take of the message that was taken last and not put back; called with the owner's gate held.</summary>
+    public void PutBack(in Item item)
+    {
+        _items.AddFirst(item);
+        Bytes += item.Cost;
+        Served -= item.Cost;
+    }
+
+    /// <summary>Gives back what the items that were taken were charged; without the gate, because it may wake the receiving loop.</summary>
     public void ReleaseCharge(long charged)
     {
         if (charged > 0)
@@ -91,7 +105,7 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
 
     private void Enqueue(in Envelope envelope, int cost, bool isCharged)
     {
-        _items.Enqueue(new Item(envelope, cost, isCharged));
+        _items.AddLast(new Item(envelope, cost, isCharged));
         Bytes += cost;
     }
 
@@ -101,5 +115,12 @@ internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAl
         MessagesDropped++;
     }
 
-    private readonly record struct Item(Envelope Envelope, int Cost, bool IsCharged);
+    /// <summary>A message, what it counts, and whether that is charged to the peer's allowance.</summary>
+    public readonly record struct Item(Envelope Envelope, int Cost, bool IsCharged)
+    {
+        public int Charge => IsCharged ? Cost : 0;
+    }
 }
+
+/// <summary>A message that has come, and where it goes.</summary>
+internal readonly record struct Arrival(Lane Lane, Envelope Envelope);

@@ -331,6 +331,12 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
         try
         {
             await _encoder.RunAsync(_stopping.Token).ConfigureAwait(false);
+            if (Volatile.Read(ref _reason) is not null)
+            {
+                // It has been stopped, and what was left was dropped.
+                return;
+            }
+
             if (Outgoing.Completion.Exception?.InnerException is { } fault)
             {
                 Stop(new DisconnectReason(DisconnectKind.Stopped, $"Its sending side was faulted: {fault.Message}", fault));

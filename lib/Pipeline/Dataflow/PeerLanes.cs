@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace Pipeline.Dataflow;
 
@@ -9,9 +9,14 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class PeerLanes : IThreadPoolWorkItem
 {
-    // Others get their turn after this many messages, or after the first that makes the turn longer than this; the clock is looked at
-    // after 1, 2, 4 and 8, because it costs as much as a small message.
-    private const int MessagesPerTurn = 16;
+    /// <summary>How many bytes of messages a turn takes out of the lanes at once, unless the first alone is larger.</summary>
+    public const int MaxBatchBytes = 64 * 1024;
+
+    // Others get their turn after this many messages, or when the turn has lasted longer than this. The handler's messages are taken out of the lanes in
+    // batches, because a lock and a look at the clock cost as much as a small message. As what has been taken goes before what is more urgent, a batch
+    // grows only while the handler is fast.
+    private const int MaxMessagesPerTurn = 256;
+    private const int MaxBatch = 16;
     private static readonly TimeSpan MaxTurn = TimeSpan.FromMicroseconds(100);
 
     private readonly ReactorInbox _inbox;
@@ -21,12 +26,18 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
     // Guarded by _gate, with what the lanes say is guarded by it.
     // Invariant: _isReady from when the inbox is told that there are messages until a take finds none; at most one turn exists at a time.
     // _isRunning during a turn of the handler that has taken a message. Nothing is added once _isClosed, and nothing is there.
+    // _inHand is how many messages a turn has taken and not begun. It takes each by counting down; who closes takes all that are left at once. Set under
+    // the gate.
     private readonly Lock _gate = new();
     private bool _isReady;
     private bool _isClosed;
     private bool _isRunning;
+    private int _inHand;
     private long _now;
     private TaskCompletionSource? _atRest;
+
+    // Owned by the turn.
+    private int _batchSize = 1;
 
     public PeerLanes(ReactorInbox inbox, IReadOnlyList<ChannelDescriptor> channels, ReceiveAllowance allowance, CancellationToken cancellationToken)
     {
@@ -45,28 +56,38 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
     /// <summary>How much the inbox has served this peer; guarded by the inbox.</summary>
     public long Served { get; set; }
 
-    public void Write(Lane lane, in Envelope envelope)
+    /// <summary>Puts messages into their lanes, which are all of this owner, or does with them what their channels say.</summary>
+    public void Write(ReadOnlySpan<Arrival> arrivals)
     {
         List<Envelope>? dropped = null;
+        Lane? refusing = null;
         bool becameReady = false;
-        bool isAllowed = true;
         lock (_gate)
         {
-            if (_isClosed || _inbox.IsCompleted)
+            bool isOpen = !_isClosed && !_inbox.IsCompleted;
+            foreach (ref readonly Arrival arrival in arrivals)
             {
-                dropped = [envelope];
-            }
-            else
-            {
+                if (!isOpen)
+                {
+                    (dropped ??= []).Add(arrival.Envelope);
+                    continue;
+                }
+
+                Lane lane = arrival.Lane;
                 if (lane.Count == 0)
                 {
                     lane.Served = Math.Max(lane.Served, _now);
                 }
 
-                isAllowed = lane.TryAdd(envelope, ref dropped);
-                becameReady = !_isReady && lane.Count > 0;
-                _isReady |= becameReady;
+                if (!lane.TryAdd(arrival.Envelope, ref dropped))
+                {
+                    refusing ??= lane;
+                }
+
+                becameReady |= !_isReady && lane.Count > 0;
             }
+
+            _isReady |= becameReady;
         }
 
         dropped?.ForEach(drop => drop.Release());
@@ -75,50 +96,40 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
             _inbox.OnReady(this);
         }
 
-        if (!isAllowed)
+        if (refusing is not null)
         {
-            envelope.Peer.Stop(new DisconnectReason(
+            arrivals[0].Envelope.Peer.Stop(new DisconnectReason(
                 DisconnectKind.LaneFull,
-                $"More messages of the peer wait on channel {lane.Channel} than the {lane.Channel.ReceiveQueueCapacity}, or {lane.Channel.ReceiveQueueBytes} bytes, that may."));
+                $"More messages of the peer wait on channel {refusing.Channel} than the {refusing.Channel.ReceiveQueueCapacity}, or {refusing.Channel.ReceiveQueueBytes} bytes, that may."));
         }
     }
 
     /// <summary>Takes the next message. When there is none, the inbox is told again as soon as there is one.</summary>
     public bool TryTake(out Envelope envelope)
     {
-        Lane? next = null;
-        int charged = 0;
+        Lane? next;
+        Lane.Item item = default;
         TaskCompletionSource? atRest = null;
         lock (_gate)
         {
-            foreach (Lane lane in _lanes)
-            {
-                if (lane.Count > 0 && (next is null || lane.Served < next.Served))
-                {
-                    next = lane;
-                }
-            }
-
+            next = FindNext();
             if (next is null)
             {
-                _isReady = false;
-                _isRunning = false;
-                atRest = _atRest;
-                envelope = default;
+                atRest = Rest();
             }
             else
             {
                 _now = next.Served;
-                _isRunning = _inbox.HasHandler;
-                envelope = next.Take(out charged);
+                item = next.Take();
 
                 // Without a handler nobody says when it is done with a message, so to have handed it out is all there is to wait for.
                 atRest = IsHandedOut ? _atRest : null;
             }
         }
 
+        envelope = item.Envelope;
         atRest?.TrySetResult();
-        next?.ReleaseCharge(charged);
+        next?.ReleaseCharge(item.Charge);
         return next is not null;
     }
 
@@ -128,14 +139,12 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         TaskCompletionSource? atRest;
         lock (_gate)
         {
-            if (_lanes.Any(lane => lane.Count > 0))
+            if (FindNext() is not null)
             {
                 return false;
             }
 
-            _isReady = false;
-            _isRunning = false;
-            atRest = _atRest;
+            atRest = Rest();
         }
 
         atRest?.TrySetResult();
@@ -171,22 +180,25 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
 
     /// <summary>
     /// Drops what is here and returns how many messages that were; none is handed out from now on. <see cref="WhenAtRestAsync"/> then waits
-    /// for the one that the handler may have at this moment.
+    /// for the one that the handler may have at this moment; those that a turn has taken besides count among the dropped.
     /// </summary>
     public int Close()
     {
         List<Envelope> dropped = [];
         long charged = 0;
+        int inHand;
         TaskCompletionSource? atRest = null;
         lock (_gate)
         {
             _isClosed = true;
+            inHand = Math.Max(0, Interlocked.Exchange(ref _inHand, 0));
             foreach (Lane lane in _lanes)
             {
                 while (lane.Count > 0)
                 {
-                    dropped.Add(lane.Take(out int charge));
-                    charged += charge;
+                    Lane.Item item = lane.Take();
+                    dropped.Add(item.Envelope);
+                    charged += item.Charge;
                 }
             }
 
@@ -201,32 +213,55 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         _lanes.FirstOrDefault()?.ReleaseCharge(charged);
         atRest?.TrySetResult();
         _inbox.OnClosed(this);
-        return dropped.Count;
+        return dropped.Count + inHand;
     }
 
     /// <summary>One turn of the handler.</summary>
     public void Execute()
     {
+        Batch batch = default;
         long start = Stopwatch.GetTimestamp();
         long served = 0;
-        for (int handled = 0; handled < MessagesPerTurn;)
+        for (int handled = 0; handled < MaxMessagesPerTurn;)
         {
-            if (!TryTake(out Envelope envelope))
+            Span<Taken> taken = batch;
+            taken = taken[..TakeBatch(taken)];
+            if (taken.IsEmpty)
             {
                 _inbox.OnTurnEnd(this, served, hasMore: false);
                 return;
             }
 
-            served += Lane.CostOf(envelope);
-            ValueTask handling = _inbox.HandleAsync(envelope, _cancellationToken);
-            if (!handling.IsCompletedSuccessfully)
+            long charged = 0;
+            for (int i = 0; i < taken.Length; i++)
             {
-                _ = FinishTurnAsync(handling, served);
-                return;
+                if (Interlocked.Decrement(ref _inHand) < 0)
+                {
+                    Drop(taken[i..]);
+                    _lanes[0].ReleaseCharge(charged);
+                    EndTurn(served);
+                    return;
+                }
+
+                ref readonly Taken next = ref taken[i];
+                served += next.Item.Cost;
+                charged += next.Item.Charge;
+                ValueTask handling = _inbox.HandleAsync(next.Item.Envelope, _cancellationToken);
+                if (!handling.IsCompletedSuccessfully)
+                {
+                    _batchSize = 1;
+                    PutBack(taken[(i + 1)..]);
+                    _lanes[0].ReleaseCharge(charged);
+                    _ = FinishTurnAsync(handling, served);
+                    return;
+                }
             }
 
-            handled++;
-            if (_inbox.IsLimited || (BitOperations.IsPow2(handled) && Stopwatch.GetElapsedTime(start) > MaxTurn))
+            _lanes[0].ReleaseCharge(charged);
+            handled += taken.Length;
+            TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
+            _batchSize = elapsed > MaxTurn / 2 ? Math.Max(1, _batchSize / 2) : Math.Min(MaxBatch, 2 * _batchSize);
+            if (_inbox.IsLimited || elapsed > MaxTurn)
             {
                 break;
             }
@@ -239,6 +274,88 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
     {
         await handling.ConfigureAwait(false);
         EndTurn(served);
+    }
+
+    // Called with the gate held: the lane whose turn it is; null when there is nothing.
+    private Lane? FindNext()
+    {
+        Lane? next = null;
+        foreach (Lane lane in _lanes)
+        {
+            if (lane.Count > 0 && (next is null || lane.Served < next.Served))
+            {
+                next = lane;
+            }
+        }
+
+        return next;
+    }
+
+    // Called with the gate held when there is nothing.
+    private TaskCompletionSource? Rest()
+    {
+        _isReady = false;
+        _isRunning = false;
+        return _atRest;
+    }
+
+    private int TakeBatch(Span<Taken> batch)
+    {
+        int most = _inbox.IsLimited ? 1 : _batchSize;
+        int count = 0;
+        int bytes = 0;
+        TaskCompletionSource? atRest = null;
+        lock (_gate)
+        {
+            while (count < most && FindNext() is { } next && (count == 0 || bytes + next.NextCost <= MaxBatchBytes))
+            {
+                _now = next.Served;
+                Lane.Item item = next.Take();
+                bytes += item.Cost;
+                batch[count++] = new Taken(next, item);
+            }
+
+            if (count == 0)
+            {
+                atRest = Rest();
+            }
+            else
+            {
+                _isRunning = true;
+                _inHand = count;
+            }
+        }
+
+        atRest?.TrySetResult();
+        return count;
+    }
+
+    private void PutBack(ReadOnlySpan<Taken> taken)
+    {
+        lock (_gate)
+        {
+            if (!_isClosed)
+            {
+                _inHand = 0;
+                for (int i = taken.Length - 1; i >= 0; i--)
+                {
+                    taken[i].Lane.PutBack(taken[i].Item);
+                }
+
+                return;
+            }
+        }
+
+        Drop(taken);
+    }
+
+    private static void Drop(ReadOnlySpan<Taken> taken)
+    {
+        foreach (ref readonly Taken drop in taken)
+        {
+            drop.Item.Envelope.Release();
+            drop.Lane.ReleaseCharge(drop.Item.Charge);
+        }
     }
 
     // There may be more. When it was closed meanwhile, nobody needs to wait for a next turn, which others may keep from coming.
@@ -259,5 +376,13 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
 
         atRest?.TrySetResult();
         _inbox.OnTurnEnd(this, served, hasMore: !isClosed);
+    }
+
+    private readonly record struct Taken(Lane Lane, Lane.Item Item);
+
+    [InlineArray(MaxBatch)]
+    private struct Batch
+    {
+        private Taken _first;
     }
 }

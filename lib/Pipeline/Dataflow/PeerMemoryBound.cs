@@ -25,10 +25,10 @@ public sealed record PeerMemoryBound
     /// <summary>Messages in lanes within the bounds of their channels.</summary>
     public required long Lanes { get; init; }
 
-    /// <summary>Messages in lanes beyond those bounds: the allowance, and the message that uses it up.</summary>
+    /// <summary>Messages in lanes beyond those bounds: the allowance, and the messages that use it up.</summary>
     public required long Allowance { get; init; }
 
-    /// <summary>The messages that reactors are dealing with, one on each channel.</summary>
+    /// <summary>The messages that reactors are dealing with or have taken up to deal with next, on each channel one of any size and 64 KiB of small ones.</summary>
     public required long BeingHandled { get; init; }
 
     /// <summary>Messages of which the end has not come, one on each channel, and the copy made when one outgrows its array.</summary>
@@ -60,11 +60,11 @@ public sealed record PeerMemoryBound
         return new PeerMemoryBound
         {
             Lanes = all.Sum(channel => Math.Max(channel.ReceiveQueueBytes, Envelope(channel))),
-            Allowance = options.ReceiveAllowance + Lane.EnvelopeCost + largest,
-            BeingHandled = all.Sum(Envelope),
+            Allowance = options.ReceiveAllowance + Lane.EnvelopeCost + largest + ChannelDemultiplexer.MaxUncounted,
+            BeingHandled = all.Sum(channel => Envelope(channel) + PeerLanes.MaxBatchBytes),
             Partial = all.Sum(channel => Pooled(channel.MaxMessageSize)) + (largest / 2),
             SendQueues = all.Sum(channel =>
-                (2L * Math.Max(channel.SendQueueBytes, channel.MaxMessageSize)) + (channel.SendQueueCapacity * PerQueuedMessage)),
+                (2L * Math.Max(channel.SendQueueBytes, channel.MaxMessageSize)) + (channel.SendQueueCapacity * PerQueuedMessage) + (4 * MessageLog.BlockSize)),
             Outboxes = all.Sum(channel =>
                 (2L * Math.Max(options.OutboxBytesPerPeer, channel.MaxMessageSize)) + (options.OutboxMessagesPerPeer * PerQueuedMessage)),
             Buffers = (4 * Pooled(FrameWriter.DataPerBlock)) + (packet > 2048 ? 3 * Pooled(FrameWriter.DataPerBlock + packet) : 0),

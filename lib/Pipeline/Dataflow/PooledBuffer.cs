@@ -2,17 +2,25 @@ using System.Buffers;
 
 namespace Pipeline.Dataflow;
 
-/// <summary>A pooled array that can be given back only once, however many hold this object.</summary>
-internal sealed class PooledBuffer(ArrayPool<byte> pool, byte[] array)
+/// <summary>
+/// A pooled array with one message in it, or several; it goes back when each has been released, and each can be released only once, however many
+/// hold this object.
+/// </summary>
+internal sealed class PooledBuffer(ArrayPool<byte> pool, byte[] array, int messages = 1)
 {
-    private byte[]? _array = array;
+    /// <summary>The most messages in one array.</summary>
+    public const int MaxMessages = 64;
 
-    /// <summary>The bytes that it takes, which may be more than those in use.</summary>
-    public int Size { get; } = array.Length;
+    // Invariant: bit i is set until message i has been released; the array is the pool's once none is.
+    private ulong _held = ulong.MaxValue >> (MaxMessages - messages);
 
-    public void Release()
+    /// <summary>The bytes that each message takes, which may be more than its own.</summary>
+    public int Share { get; } = ((array.Length - 1) / messages) + 1;
+
+    public void Release(int message)
     {
-        if (Interlocked.Exchange(ref _array, null) is { } array)
+        ulong bit = 1UL << message;
+        if (Interlocked.And(ref _held, ~bit) == bit)
         {
             pool.Return(array);
         }

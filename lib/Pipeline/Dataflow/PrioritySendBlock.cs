@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Collections.Immutable;
 using System.Runtime.CompilerServices;
 using System.Threading.Tasks.Dataflow;
@@ -17,6 +18,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 {
     // The longest time that a timer takes.
     private static readonly TimeSpan MaxTimeout = TimeSpan.FromMilliseconds(uint.MaxValue - 1);
+
+    private const int MaxPacketsPerTurn = 32;
 
     private readonly ChannelTable _channels;
     private readonly SendQueue?[] _queues;
@@ -52,13 +55,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         ImmutableArray<byte> remoteChannels,
         int maxPacketDataSize,
         TimeProvider timeProvider,
-        IMessageCounter? counter = null)
+        IMessageCounter? counter = null,
+        ArrayPool<byte>? pool = null)
     {
         _channels = channels;
         _maxPacketDataSize = maxPacketDataSize;
         _timeProvider = timeProvider;
         _counter = counter;
-        _queues = [.. channels.Select(channel => remoteChannels.Contains(channel.Id) ? new SendQueue(channel, timeProvider) : null)];
+        _queues = [.. channels.Select(channel => remoteChannels.Contains(channel.Id) ? new SendQueue(channel, timeProvider, pool ?? ArrayPool<byte>.Shared) : null)];
     }
 
     /// <summary>Completes when everything was sent after <see cref="Complete"/>, or the connection ended; faults after <see cref="Fault"/>.</summary>
@@ -68,7 +72,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     public SendResult TrySend(SerializedMessage message)
     {
         ArgumentNullException.ThrowIfNull(message);
-        if (FindQueue(message, out SendResult refusal) is not { } queue)
+        if (FindQueue(message.Channel, message.Length, out SendResult refusal) is not { } queue)
         {
             return refusal;
         }
@@ -76,13 +80,50 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         bool wake;
         lock (_gate)
         {
-            if (_completing || !queue.HasRoomFor(message))
+            if (_completing || !queue.HasRoomFor(message.Length))
             {
                 return _completing ? SendResult.PeerStopped : SendResult.QueueFull;
             }
 
             message.AddReference();
-            wake = Enqueue(queue, message);
+            queue.Add(message);
+            wake = CountEnqueued();
+        }
+
+        Wake(wake);
+        return SendResult.Queued;
+    }
+
+    /// <summary>Queues a copy of a message that is serialised already, without waiting.</summary>
+    public SendResult TrySend(ChannelDescriptor channel, ReadOnlySpan<byte> message)
+    {
+        ArgumentNullException.ThrowIfNull(channel);
+        if (FindQueue(channel, message.Length, out SendResult refusal) is not { } queue)
+        {
+            return refusal;
+        }
+
+        bool isCopied = message.Length <= MessageLog.MaxCopySize;
+        bool wake = false;
+        lock (_gate)
+        {
+            if (_completing || !queue.HasRoomFor(message.Length))
+            {
+                return _completing ? SendResult.PeerStopped : SendResult.QueueFull;
+            }
+
+            if (isCopied)
+            {
+                queue.Add(message);
+                wake = CountEnqueued();
+            }
+        }
+
+        if (!isCopied)
+        {
+            // There was room a moment ago, so the copy is worth it; under the gate it would keep everybody waiting.
+            using SerializedMessage copy = SerializedMessage.Create(channel, message);
+            return TrySend(copy);
         }
 
         Wake(wake);
@@ -99,7 +140,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
 
         cancellationToken.ThrowIfCancellationRequested();
-        if (FindQueue(message, out SendResult refusal) is not { } queue)
+        if (FindQueue(message.Channel, message.Length, out SendResult refusal) is not { } queue)
         {
             return new ValueTask<SendResult>(refusal);
         }
@@ -114,9 +155,10 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             }
 
             message.AddReference();
-            if (queue.HasRoomFor(message))
+            if (queue.HasRoomFor(message.Length))
             {
-                wake = Enqueue(queue, message);
+                queue.Add(message);
+                wake = CountEnqueued();
             }
             else
             {
@@ -150,7 +192,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             throw new ArgumentException("Only a source can be asked to hand over the message.", nameof(consumeToAccept));
         }
 
-        if (FindQueue(messageValue, out _) is not { } queue)
+        if (FindQueue(messageValue.Channel, messageValue.Length, out _) is not { } queue)
         {
             return DataflowMessageStatus.Declined;
         }
@@ -163,7 +205,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                 return DataflowMessageStatus.DecliningPermanently;
             }
 
-            if (!queue.HasRoomFor(messageValue) || queue.IsConsumingFrom(source))
+            if (!queue.HasRoomFor(messageValue.Length) || queue.IsConsumingFrom(source))
             {
                 if (source is null)
                 {
@@ -181,7 +223,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             }
             else
             {
-                wake = Enqueue(queue, messageValue);
+                queue.Add(messageValue);
+                wake = CountEnqueued();
             }
         }
 
@@ -287,16 +330,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         int written = TakeControl(destination, ref _pingIsDue, Packet.Ping);
         written += TakeControl(destination[written..], ref _pongIsDue, Packet.Pong);
         bool finishedAny = false;
-        while (!Volatile.Read(ref _isHeld) && FindNext() is { } queue)
+        while (!Volatile.Read(ref _isHeld) && FindNext(out double othersTurn) is { } queue)
         {
-            int count = TakePacket(queue, destination[written..], out bool finished);
-            if (count == 0)
+            int count = TakePackets(queue, destination[written..], othersTurn, out bool isFull, ref finishedAny);
+            written += count;
+            if (isFull)
             {
                 break;
             }
-
-            written += count;
-            finishedAny |= finished;
         }
 
         if (finishedAny)
@@ -310,7 +351,6 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     /// <summary>Releases everything that waits. Called by the one who takes packets, as its last act, or instead of it.</summary>
     internal void Close()
     {
-        List<SerializedMessage> dropped = [];
         List<Waiter> waiting = [];
         lock (_gate)
         {
@@ -322,30 +362,28 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             _closed = _aborted = _completing = true;
             foreach (SendQueue queue in _queues.OfType<SendQueue>())
             {
-                queue.Clear(dropped);
+                queue.Clear();
                 queue.DropWaiting(waiting);
             }
 
             _waiting = 0;
         }
 
-        dropped.ForEach(message => message.Release());
         waiting.ForEach(waiter => waiter.Refuse());
         _ = _fault is null ? _completion.TrySetResult() : _completion.TrySetException(_fault);
     }
 
-    private SendQueue? FindQueue(SerializedMessage message, out SendResult refusal)
+    private SendQueue? FindQueue(ChannelDescriptor channel, int length, out SendResult refusal)
     {
-        int index = _channels.IndexOf(message.Channel.Id);
+        int index = _channels.IndexOf(channel.Id);
         SendQueue? queue = index < 0 ? null : _queues[index];
         refusal = queue is null ? SendResult.UnknownChannel : SendResult.MessageTooLarge;
-        return queue is not null && message.Length <= queue.Channel.MaxMessageSize ? queue : null;
+        return queue is not null && length <= queue.Channel.MaxMessageSize ? queue : null;
     }
 
-    // Called with the gate held; the queue takes over the caller's hold on the message. True: wake the taker after letting go of the gate.
-    private bool Enqueue(SendQueue queue, SerializedMessage message)
+    // Called with the gate held, for each message that was added to a queue. True: wake the taker after letting go of the gate.
+    private bool CountEnqueued()
     {
-        queue.Add(message);
         _waiting++;
         return TakeTakerToWake();
     }
@@ -386,9 +424,11 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             ? PacketCodec.Write(destination, packet)
             : 0;
 
-    private SendQueue? FindNext()
+    // The queue whose turn it is, and the virtual time at which it becomes another's.
+    private SendQueue? FindNext(out double othersTurn)
     {
         SendQueue? next = null;
+        othersTurn = double.PositiveInfinity;
         foreach (SendQueue? queue in _queues)
         {
             if (queue is null || !HasSomething(queue))
@@ -404,13 +444,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
             if (next is null || queue.VirtualTime < next.VirtualTime)
             {
+                othersTurn = next?.VirtualTime ?? othersTurn;
                 next = queue;
             }
-        }
-
-        if (next is not null)
-        {
-            _now = next.VirtualTime;
+            else
+            {
+                othersTurn = Math.Min(othersTurn, queue.VirtualTime);
+            }
         }
 
         return next;
@@ -437,33 +477,40 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         return queue.Outgoing.Count > 0;
     }
 
-    private int TakePacket(SendQueue queue, Span<byte> destination, out bool finished)
+    // Takes packets of one queue until it has no more, others have their turn, or one does not fit. A few at most, so that those who wake up
+    // meanwhile are not overlooked for long.
+    private int TakePackets(SendQueue queue, Span<byte> destination, double othersTurn, out bool isFull, ref bool finishedAny)
     {
-        SerializedMessage message = queue.Outgoing.Peek();
         byte channelId = queue.Channel.Id;
-        int left = message.Length - queue.Taken;
-        int count = Math.Min(left, PacketCodec.MaxDataSizeFor(channelId, _maxPacketDataSize));
-        finished = count == left;
-        Packet packet = Packet.Message(channelId, finished, message.Span.Slice(queue.Taken, count));
-        int size = PacketCodec.Size(packet);
-        if (size > destination.Length)
+        int mostData = PacketCodec.MaxDataSizeFor(channelId, _maxPacketDataSize);
+        int written = 0;
+        isFull = false;
+        for (int packets = 0; packets == 0 || (packets < MaxPacketsPerTurn && queue.Outgoing.Count > 0 && queue.VirtualTime < othersTurn); packets++)
         {
-            finished = false;
-            return 0;
+            ReadOnlySpan<byte> message = queue.Outgoing.First;
+            int left = message.Length - queue.Taken;
+            int count = Math.Min(left, mostData);
+            bool finished = count == left;
+            if (!PacketCodec.TryWrite(destination[written..], Packet.Message(channelId, finished, message.Slice(queue.Taken, count)), out int size))
+            {
+                isFull = true;
+                break;
+            }
+
+            written += size;
+            _now = queue.VirtualTime;
+            queue.Taken += count;
+            queue.VirtualTime += (double)size / queue.Channel.Priority;
+            if (finished)
+            {
+                _counter?.Sent(queue.Channel, message);
+                queue.FinishFirst();
+                finishedAny = true;
+            }
         }
 
-        PacketCodec.Write(destination, packet);
-        queue.Taken += count;
-        queue.VirtualTime += (double)size / queue.Channel.Priority;
-        Volatile.Write(ref queue.PacketBytes, queue.PacketBytes + size);
-        if (finished)
-        {
-            _counter?.Sent(queue.Channel, message.Span);
-            queue.FinishFirst();
-            message.Release();
-        }
-
-        return size;
+        Volatile.Write(ref queue.PacketBytes, queue.PacketBytes + written);
+        return written;
     }
 
     // Makes the room of what was taken available.
@@ -501,7 +548,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             else
             {
                 SendWaiter send = (SendWaiter)waiter;
-                admitted.Wake |= Enqueue(queue, send.Message);
+                queue.Add(send.Message);
+                admitted.Wake |= CountEnqueued();
                 (admitted.Sends ??= []).Add(send);
             }
         }
@@ -533,7 +581,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                 _consuming--;
                 if (message is not null && !_closed)
                 {
-                    admitted.Wake = Enqueue(offer.Queue, message);
+                    offer.Queue.Add(message);
+                    admitted.Wake = CountEnqueued();
                     message = null;
                 }
 
@@ -588,7 +637,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         public bool Wake;
     }
 
-    private sealed class SendQueue(ChannelDescriptor channel, TimeProvider timeProvider)
+    private sealed class SendQueue(ChannelDescriptor channel, TimeProvider timeProvider, ArrayPool<byte> pool)
     {
         public ChannelDescriptor Channel { get; } = channel;
 
@@ -612,13 +661,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         private long _messagesSent;
         private long _bytesSent;
 
-        private Queue<SerializedMessage> _incoming = [];
+        private MessageLog _incoming = new(pool);
 
         // Written under the gate; read without it to see whether taking it is worth while.
         public int IncomingCount;
 
         // Owned by the one who takes packets. Invariant: the first Taken bytes of the head of Outgoing have been taken.
-        public Queue<SerializedMessage> Outgoing { get; private set; } = [];
+        public MessageLog Outgoing { get; private set; } = new(pool);
 
         public int Taken { get; set; }
 
@@ -634,7 +683,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         private long _finishedBytes;
 
         // Nobody overtakes those who wait.
-        public bool HasRoomFor(SerializedMessage message) => _waiting.Count == 0 && CanAdmit(message.Length);
+        public bool HasRoomFor(int length) => _waiting.Count == 0 && CanAdmit(length);
 
         public bool CanAdmit(Waiter waiter) => CanAdmit(waiter.Length) && !IsConsumingFrom((waiter as Postponed)?.Source);
 
@@ -661,10 +710,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         public void Add(SerializedMessage message)
         {
-            _incoming.Enqueue(message);
-            IncomingCount = _incoming.Count;
-            Messages++;
-            Bytes += message.Length;
+            _incoming.Add(message);
+            CountAdded(message.Length);
+        }
+
+        public void Add(ReadOnlySpan<byte> message)
+        {
+            _incoming.Add(message);
+            CountAdded(message.Length);
         }
 
         // A source has at most one message on offer; a newer one takes the place of the former.
@@ -718,7 +771,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         public void FinishFirst()
         {
             FinishedMessages++;
-            _finishedBytes += Outgoing.Dequeue().Length;
+            _finishedBytes += Outgoing.RemoveFirst();
             Taken = 0;
         }
 
@@ -732,10 +785,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             _finishedBytes = 0;
         }
 
-        public void Clear(List<SerializedMessage> dropped)
+        public void Clear()
         {
-            dropped.AddRange(Outgoing);
-            dropped.AddRange(_incoming);
             Outgoing.Clear();
             _incoming.Clear();
             IncomingCount = 0;
@@ -748,6 +799,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             CountWaitTime();
             waiting.AddRange(_waiting);
             _waiting.Clear();
+        }
+
+        private void CountAdded(int length)
+        {
+            IncomingCount = _incoming.Count;
+            Messages++;
+            Bytes += length;
         }
     }
 

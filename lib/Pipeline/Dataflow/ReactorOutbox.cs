@@ -7,7 +7,7 @@ namespace Pipeline.Dataflow;
 /// up to the node's send timeout, while the messages for others go on; a peer for which too many wait misses further ones, so that it
 /// cannot hold up the others.
 /// </summary>
-/// <remarks>To be held back by one peer instead, link to <see cref="IPeer.Outgoing"/>, or send with <see cref="IPeer.SendAsync"/>.</remarks>
+/// <remarks>To be held back by one peer instead, link to <see cref="IPeer.Outgoing"/>, or send with <see cref="IPeer.SendAsync(SerializedMessage, TimeSpan?, CancellationToken)"/>.</remarks>
 public sealed class ReactorOutbox : ITargetBlock<OutboundEnvelope>
 {
     // Messages that wait to be sent, and the most that wait for peers: more than the peers of a node bring about.

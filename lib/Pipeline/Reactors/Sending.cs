@@ -15,7 +15,7 @@ public static class Sending
         return peer.TrySend(serialized);
     }
 
-    /// <summary>Queues a message for a peer, waiting for room if there is none, see <see cref="IPeer.SendAsync"/>.</summary>
+    /// <summary>Queues a message for a peer, waiting for room if there is none, see <see cref="IPeer.SendAsync(SerializedMessage, TimeSpan?, CancellationToken)"/>.</summary>
     public static async ValueTask<SendResult> SendAsync<TMessage>(
         this IPeer peer,
         ChannelDescriptor<TMessage> channel,

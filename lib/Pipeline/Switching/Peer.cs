@@ -70,6 +70,9 @@ public sealed class Peer : IPeer
     public SendResult TrySend(SerializedMessage message) => _connection.Outgoing.TrySend(message);
 
     /// <inheritdoc />
+    public SendResult TrySend(ChannelDescriptor channel, ReadOnlySpan<byte> message) => _connection.Outgoing.TrySend(channel, message);
+
+    /// <inheritdoc />
     public ValueTask<SendResult> SendAsync(SerializedMessage message, TimeSpan? timeout = null, CancellationToken cancellationToken = default) =>
         _connection.Outgoing.SendAsync(message, timeout ?? _options.SendTimeout, cancellationToken);
 

@@ -10,9 +10,9 @@ namespace Pipeline.Transport;
 /// <summary>The receiving direction of a secret connection: opens the frames that a stream brings, a block of them a read.</summary>
 internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReader, IDisposable
 {
-    // The most frames that fit, sealed, into a pooled buffer of 64 KiB; open they leave room there for the start of a packet.
-    private const int FramesPerBlock = 62;
+    // 62 sealed frames; open they leave room there for the start of a packet. And three.
     private const int BlockSize = 64 * 1024;
+    private const int SmallBlockSize = 4 * 1024;
 
     // A socket can wait for data without a buffer, so that an idle connection owns none.
     private readonly Socket? _socket = (stream as NetworkStream)?.Socket;
@@ -117,7 +117,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         {
             while (_end == _start && _fault is null && !_endOfStream)
             {
-                AfterRead(stream.Read(BufferForRead().Span));
+                AfterRead(stream.Read(BufferForRead(destination.Length).Span));
             }
 
             int count = Copy(destination);
@@ -141,7 +141,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
             while (_end == _start && _fault is null && !_endOfStream)
             {
                 RenewWake();
-                await FillAsync(cancellationToken).ConfigureAwait(false);
+                await FillAsync(destination.Length, cancellationToken).ConfigureAwait(false);
             }
 
             int count = Copy(destination.Span);
@@ -233,7 +233,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
             RenewWake();
             while (!TryGet(out result))
             {
-                await FillAsync(cancellationToken).ConfigureAwait(false);
+                await FillAsync(wanted: 0, cancellationToken).ConfigureAwait(false);
                 RenewWake();
             }
         }
@@ -261,15 +261,16 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         }
     }
 
-    // Returns without data when the wait was ended by anything but the caller's token.
+    // Returns without data when the wait was ended by anything but the caller's token. Who wants some bytes, and so has a buffer, gives one up in
+    // this connection as well while it waits, a small one if that is enough; who says nothing of the kind may be idle for hours.
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    private async ValueTask FillAsync(CancellationToken cancellationToken)
+    private async ValueTask FillAsync(int wanted, CancellationToken cancellationToken)
     {
         CancellationToken wake = _wake.Token;
         using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(static reader => ((FrameReader)reader!).Wake(), this);
         try
         {
-            if (_sealed is null && _socket is not null)
+            if (wanted == 0 && _sealed is null && _socket is not null)
             {
                 // Such a wait now and then ends although there is nothing to read yet.
                 do
@@ -279,7 +280,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
                 while (!_socket.Poll(0, SelectMode.SelectRead));
             }
 
-            AfterRead(await stream.ReadAsync(BufferForRead(), wake).ConfigureAwait(false));
+            AfterRead(await stream.ReadAsync(BufferForRead(wanted), wake).ConfigureAwait(false));
         }
         catch (OperationCanceledException) when (wake.IsCancellationRequested)
         {
@@ -291,10 +292,10 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
         }
     }
 
-    private Memory<byte> BufferForRead()
+    private Memory<byte> BufferForRead(int wanted)
     {
-        _sealed ??= ArrayPool<byte>.Shared.Rent(BlockSize);
-        return _sealed.AsMemory(_sealedEnd, (FramesPerBlock * FrameCipher.SealedSize) - _sealedEnd);
+        _sealed ??= ArrayPool<byte>.Shared.Rent(wanted is > 0 and <= FrameCipher.MaxDataSize ? SmallBlockSize : BlockSize);
+        return _sealed.AsMemory(_sealedEnd, (_sealed.Length / FrameCipher.SealedSize * FrameCipher.SealedSize) - _sealedEnd);
     }
 
     private void AfterRead(int count)

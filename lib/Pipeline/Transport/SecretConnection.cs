@@ -283,8 +283,13 @@ public sealed class SecretConnection : Stream
         BytesValue message;
         try
         {
-            message = await DelimitedMessage.ReadAsync(stream, BytesValue.Parser, EphemeralKeyMessageSize, "an ephemeral key", cancellationToken)
-                .ConfigureAwait(false);
+            message = await DelimitedMessage.ReadAsync(
+                stream,
+                BytesValue.Parser,
+                EphemeralKeyMessageSize,
+                readAtOnce: 1 + EphemeralKeyMessageSize,
+                "an ephemeral key",
+                cancellationToken).ConfigureAwait(false);
         }
         catch (DelimitedMessageException e) when (e.Fault != DelimitedMessageFault.EndOfStream)
         {

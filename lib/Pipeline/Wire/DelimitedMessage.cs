@@ -56,29 +56,53 @@ public static class DelimitedMessage
     /// <param name="what">What the message is called in errors, article included.</param>
     /// <param name="cancellationToken">Ends the wait; bytes that were read until then are lost.</param>
     /// <exception cref="DelimitedMessageException">The bytes are not such a message.</exception>
-    public static async ValueTask<T> ReadAsync<T>(Stream stream, MessageParser<T> parser, int maxSize, string what, CancellationToken cancellationToken)
+    public static ValueTask<T> ReadAsync<T>(Stream stream, MessageParser<T> parser, int maxSize, string what, CancellationToken cancellationToken)
+        where T : class, IMessage<T> =>
+        ReadAsync(stream, parser, maxSize, readAtOnce: 1, what, cancellationToken);
+
+    /// <param name="stream">Where the message comes from.</param>
+    /// <param name="parser">The parser of the expected type.</param>
+    /// <param name="maxSize">The most bytes the message may have.</param>
+    /// <param name="readAtOnce">
+    /// How many bytes may be read without having seen the length: those of the shortest message, with its length, that is not refused anyway.
+    /// </param>
+    /// <param name="what">What the message is called in errors, article included.</param>
+    /// <param name="cancellationToken">Ends the wait; bytes that were read until then are lost.</param>
+    internal static async ValueTask<T> ReadAsync<T>(
+        Stream stream,
+        MessageParser<T> parser,
+        int maxSize,
+        int readAtOnce,
+        string what,
+        CancellationToken cancellationToken)
         where T : class, IMessage<T>
     {
         ArgumentNullException.ThrowIfNull(stream);
         ArgumentNullException.ThrowIfNull(parser);
-        byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(Varint.MaxLength, Math.Min(maxSize, 16 * 1024)));
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(readAtOnce, Varint.MaxLength + Math.Min(maxSize, 16 * 1024)));
         try
         {
-            int length = await ReadLengthAsync(stream, buffer, maxSize, what, cancellationToken).ConfigureAwait(false);
-            if (length > buffer.Length)
+            (int length, int prefix, int read) = await ReadLengthAsync(stream, buffer, maxSize, readAtOnce, what, cancellationToken).ConfigureAwait(false);
+            int end = prefix + length;
+            if (end > buffer.Length)
             {
-                byte[] larger = ArrayPool<byte>.Shared.Rent(length);
+                byte[] larger = ArrayPool<byte>.Shared.Rent(end);
+                buffer.AsSpan(0, read).CopyTo(larger);
                 ArrayPool<byte>.Shared.Return(buffer);
                 buffer = larger;
             }
 
-            int read = await stream.ReadAtLeastAsync(buffer.AsMemory(0, length), length, throwOnEndOfStream: false, cancellationToken)
-                .ConfigureAwait(false);
-            return read < length
+            if (read < end)
+            {
+                read += await stream.ReadAtLeastAsync(buffer.AsMemory(read, end - read), end - read, throwOnEndOfStream: false, cancellationToken)
+                    .ConfigureAwait(false);
+            }
+
+            return read < end
                 ? throw new DelimitedMessageException(
                     DelimitedMessageFault.EndOfStream,
-                    $"The stream ended after {read} of the {length} bytes of {what}.")
-                : Parse(parser, buffer.AsSpan(0, length), what);
+                    $"The stream ended after {read - prefix} of the {length} bytes of {what}.")
+                : Parse(parser, buffer.AsSpan(prefix, length), what);
         }
         finally
         {
@@ -100,28 +124,36 @@ public static class DelimitedMessage
             }
         }
 
-        static async ValueTask<int> ReadLengthAsync(Stream stream, byte[] buffer, int maxSize, string what, CancellationToken cancellationToken)
+        static async ValueTask<(int Length, int Prefix, int Read)> ReadLengthAsync(
+            Stream stream,
+            byte[] buffer,
+            int maxSize,
+            int readAtOnce,
+            string what,
+            CancellationToken cancellationToken)
         {
-            for (int read = 1; ; read++)
+            for (int read = 0; ;)
             {
-                if (await stream.ReadAsync(buffer.AsMemory(read - 1, 1), cancellationToken).ConfigureAwait(false) == 0)
+                int count = await stream.ReadAsync(buffer.AsMemory(read, read == 0 ? readAtOnce : 1), cancellationToken).ConfigureAwait(false);
+                if (count == 0)
                 {
                     throw new DelimitedMessageException(
                         DelimitedMessageFault.EndOfStream,
-                        read == 1 ? $"The stream ended before {what}." : $"The stream ended inside the length of {what}.");
+                        read == 0 ? $"The stream ended before {what}." : $"The stream ended inside the length of {what}.");
                 }
 
-                OperationStatus status = Varint.TryRead(buffer.AsSpan(0, read), out ulong length, out _);
+                read += count;
+                OperationStatus status = Varint.TryRead(buffer.AsSpan(0, read), out ulong length, out int prefix);
                 if (status == OperationStatus.Done)
                 {
                     return length <= (ulong)maxSize
-                        ? (int)length
+                        ? ((int)length, prefix, read)
                         : throw new DelimitedMessageException(
                             DelimitedMessageFault.TooLong,
                             $"A length of {length} bytes was announced for {what}; the most is {maxSize}.");
                 }
 
-                if (status == OperationStatus.InvalidData || read == Varint.MaxLength)
+                if (status == OperationStatus.InvalidData || read >= Varint.MaxLength)
                 {
                     throw new DelimitedMessageException(
                         DelimitedMessageFault.MalformedLength,

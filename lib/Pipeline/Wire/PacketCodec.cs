@@ -49,20 +49,31 @@ public static class PacketCodec
 
     /// <summary>Writes <paramref name="packet"/> with its length prefix and returns how many bytes it took.</summary>
     /// <exception cref="ArgumentException"><paramref name="destination"/> is shorter than <see cref="Size"/>.</exception>
-    public static int Write(Span<byte> destination, in Packet packet)
+    public static int Write(Span<byte> destination, in Packet packet) => TryWrite(destination, packet, out int written)
+        ? written
+        : throw new ArgumentException($"A packet of {Size(packet)} bytes does not fit into {destination.Length} bytes.", nameof(destination));
+
+    /// <summary>Writes <paramref name="packet"/> with its length prefix, or nothing when <paramref name="destination"/> is shorter than <see cref="Size"/>.</summary>
+    internal static bool TryWrite(Span<byte> destination, in Packet packet, out int written)
     {
+        written = 0;
         if (packet.Kind != PacketKind.Message)
         {
             ReadOnlySpan<byte> bytes = packet.Kind == PacketKind.Ping ? [2, PingTag, 0] : [2, PongTag, 0];
-            bytes.CopyTo(destination);
-            return bytes.Length;
+            if (!bytes.TryCopyTo(destination))
+            {
+                return false;
+            }
+
+            written = bytes.Length;
+            return true;
         }
 
         ReadOnlySpan<byte> data = packet.Data;
         int body = BodySize(packet.ChannelId, packet.EndOfMessage, data.Length, out int message);
         if (destination.Length < Varint.Length((ulong)body) + body)
         {
-            throw new ArgumentException($"A packet of {body} bytes and its length do not fit into {destination.Length} bytes.", nameof(destination));
+            return false;
         }
 
         int at = Varint.Write(destination, (ulong)body);
@@ -88,7 +99,8 @@ public static class PacketCodec
             at += data.Length;
         }
 
-        return at;
+        written = at;
+        return true;
     }
 
     /// <summary>Reads a packet with its length prefix from the start of <paramref name="source"/>.</summary>

@@ -24,21 +24,67 @@ public sealed class FrameCipherTests
     }
 
     [Test]
-    public void Both_implementations_open_what_the_other_sealed()
+    public void Each_implementation_opens_what_any_other_sealed()
     {
-        Assume.That(ChaCha20Poly1305.IsSupported, "The platform has no ChaCha20-Poly1305 of its own.");
         byte[] open = RandomNumberGenerator.GetBytes(FrameCipher.OpenSize);
         byte[] sealedFrame = new byte[FrameCipher.SealedSize];
         byte[] opened = new byte[FrameCipher.OpenSize];
-        using FrameCipher framework = new(new FrameworkAead(_key));
-        using FrameCipher sodium = new(new SodiumAead(_key));
+        foreach (Func<byte[], AeadCipher> sealing in AeadCiphers.OfThisPlatform)
+        {
+            foreach (Func<byte[], AeadCipher> opening in AeadCiphers.OfThisPlatform)
+            {
+                using FrameCipher sender = new(sealing(_key));
+                using FrameCipher receiver = new(opening(_key));
+                for (int i = 0; i < 3; i++)
+                {
+                    sender.Seal(open, sealedFrame);
+                    Assert.That(receiver.TryOpen(sealedFrame, opened), Is.True);
+                    Assert.That(opened, Is.EqualTo(open));
+                }
+            }
+        }
+    }
 
-        framework.Seal(open, sealedFrame);
-        Assert.That(sodium.TryOpen(sealedFrame, opened), Is.True);
-        Assert.That(opened, Is.EqualTo(open));
-        sodium.Seal(open, sealedFrame);
-        Assert.That(framework.TryOpen(sealedFrame, opened), Is.True);
-        Assert.That(opened, Is.EqualTo(open));
+    [Test]
+    public void A_frame_that_was_changed_leaves_nothing_to_read_and_harms_no_other_frame()
+    {
+        byte[] open = RandomNumberGenerator.GetBytes(FrameCipher.OpenSize);
+        byte[] changed = new byte[FrameCipher.SealedSize];
+        byte[] opened = new byte[FrameCipher.OpenSize];
+        foreach (Func<byte[], AeadCipher> make in AeadCiphers.OfThisPlatform)
+        {
+            using AeadCipher cipher = make(_key);
+            byte[] nonce = new byte[AeadCipher.NonceSize];
+            cipher.Encrypt(nonce, open, changed, []);
+            changed[^1] ^= 1;
+            open.CopyTo(opened, 0);
+            Assert.That(cipher.TryDecrypt(nonce, changed, opened, []), Is.False);
+            Assert.That(opened, Is.Not.EqualTo(open).And.All.EqualTo(0));
+            changed[^1] ^= 1;
+            Assert.That(cipher.TryDecrypt(nonce, changed, opened, []), Is.True);
+            Assert.That(opened, Is.EqualTo(open));
+        }
+    }
+
+    [Test]
+    public void A_cipher_that_was_disposed_of_is_refused()
+    {
+        foreach (Func<byte[], AeadCipher> make in AeadCiphers.OfThisPlatform)
+        {
+            AeadCipher cipher = make(_key);
+            cipher.Dispose();
+            Assert.That(
+                () => cipher.Encrypt(new byte[AeadCipher.NonceSize], new byte[1], new byte[1 + AeadCipher.TagSize], []),
+                Throws.TypeOf<ObjectDisposedException>());
+        }
+    }
+
+    [Test]
+    public void Openssl_is_used_where_it_is_there()
+    {
+        Assume.That(OpenSslAead.IsSupported, "The platform has no OpenSSL 3.");
+        using AeadCipher cipher = AeadCipher.Create(_key);
+        Assert.That(cipher, Is.TypeOf<OpenSslAead>());
     }
 
     [Test]

@@ -14,13 +14,13 @@ public sealed class BufferOwnershipTests
 
     [Test]
     public void Sent_messages_give_their_buffers_back_in_every_ending() =>
-        Gen.Select(Gen.Int[0, 6].Array[1, 60], Gen.Int[0, 3]).Sample(
+        Gen.Select(Gen.Int[0, 7].Array[1, 60], Gen.Int[0, 3]).Sample(
             (steps, ending) =>
             {
                 CountingPool pool = new();
                 FakeTimeProvider time = new();
                 ChannelDescriptor channel = new(1, "c") { SendQueueCapacity = 3 };
-                PrioritySendBlock block = new(new ChannelTable([channel]), [1], 1024, time);
+                PrioritySendBlock block = new(new ChannelTable([channel]), [1], 1024, time, pool: pool);
                 using CancellationTokenSource cancel = new();
                 BufferBlock<SerializedMessage> source = new();
                 using IDisposable link = source.LinkTo(block);
@@ -63,6 +63,9 @@ public sealed class BufferOwnershipTests
                             cancel.Cancel();
                             break;
                         case 6:
+                            block.TrySend(channel, new byte[1200]);
+                            break;
+                        case 7:
                             source.Post(SerializedMessage.Create(channel, new byte[10], pool));
                             break;
                     }
@@ -163,8 +166,8 @@ public sealed class BufferOwnershipTests
         ChannelDemultiplexer demultiplexer = new(new ChannelTable([channel]), peer, [.. lanes.Lanes], allowance, new NoKeepAlive(), pool);
         for (int i = 0; i < 8; i++)
         {
-            demultiplexer.Accept(Packet.Message(1, false, new byte[1000]));
-            demultiplexer.Accept(Packet.Message(1, true, new byte[10 * i]));
+            Accept(Packet.Message(1, false, new byte[1000]));
+            Accept(Packet.Message(1, true, new byte[10 * i]));
             if (i == 5 && inbox.TryRead(out Envelope read))
             {
                 read.Release();
@@ -172,12 +175,88 @@ public sealed class BufferOwnershipTests
             }
         }
 
-        demultiplexer.Accept(Packet.Message(1, false, new byte[1000]));
+        Accept(Packet.Message(1, false, new byte[1000]));
         Assert.That(pool.Outstanding, Is.GreaterThan(1));
         demultiplexer.Dispose();
         lanes.Close();
-        demultiplexer.Accept(Packet.Message(1, false, new byte[1000]));
-        demultiplexer.Accept(Packet.Message(1, true, new byte[1000]));
+        Accept(Packet.Message(1, false, new byte[1000]));
+        Accept(Packet.Message(1, true, new byte[1000]));
+        Assert.That(pool.Outstanding, Is.Zero);
+
+        void Accept(in Packet packet)
+        {
+            demultiplexer.Accept(packet, 0);
+            demultiplexer.Deliver();
+        }
+    }
+
+    [Test]
+    public void Small_messages_that_came_together_give_their_buffer_back_when_each_has_been_released_once()
+    {
+        CountingPool pool = new();
+        ChannelDescriptor channel = new(1, "c") { ReceiveQueueCapacity = 1000 };
+        using StubPeer peer = new();
+        ReceiveAllowance allowance = new(long.MaxValue);
+        ReactorInbox inbox = new([channel]);
+        PeerLanes lanes = inbox.Open(allowance, CancellationToken.None);
+        using ChannelDemultiplexer demultiplexer = new(new ChannelTable([channel]), peer, [.. lanes.Lanes], allowance, new NoKeepAlive(), pool);
+        const int count = 150;
+        for (int i = 0; i < count; i++)
+        {
+            demultiplexer.Accept(Packet.Message(1, true, Enumerable.Repeat((byte)i, 100).ToArray()), (count - 1 - i) * 100);
+        }
+
+        demultiplexer.Deliver();
+        List<Envelope> read = [];
+        while (inbox.TryRead(out Envelope envelope))
+        {
+            read.Add(envelope);
+        }
+
+        Assert.That(read.Select(envelope => envelope.Data.ToArray()), Is.EqualTo(Enumerable.Range(0, count).Select(i => Enumerable.Repeat((byte)i, 100))));
+        Assert.That(pool.Outstanding, Is.EqualTo(3).And.EqualTo(pool.Rented), "64 share an array, and the last 22 have one of their own.");
+        foreach (Envelope envelope in read.Skip(1))
+        {
+            envelope.Release();
+            envelope.Release();
+        }
+
+        Assert.That(pool.Outstanding, Is.EqualTo(1));
+        Assert.That(read[0].Data.Span[0], Is.Zero);
+        read[0].Release();
+        Assert.That(pool.Outstanding, Is.Zero);
+    }
+
+    [Test]
+    public void A_small_message_among_many_of_another_channel_does_not_keep_their_memory()
+    {
+        CountingPool pool = new();
+        ChannelDescriptor few = new(1, "few");
+        ChannelDescriptor many = new(2, "many") { ReceiveQueueCapacity = 1000 };
+        using StubPeer peer = new();
+        ReceiveAllowance allowance = new(long.MaxValue);
+        ReactorInbox inbox = new([few, many]);
+        PeerLanes lanes = inbox.Open(allowance, CancellationToken.None);
+        using ChannelDemultiplexer demultiplexer = new(new ChannelTable([few, many]), peer, [.. lanes.Lanes], allowance, new NoKeepAlive(), pool);
+        for (int i = 0; i < 60; i++)
+        {
+            demultiplexer.Accept(Packet.Message(2, true, new byte[200]), 200 * (60 - i));
+            if (i == 10)
+            {
+                demultiplexer.Accept(Packet.Message(1, true, new byte[50]), 200 * (59 - i));
+            }
+        }
+
+        demultiplexer.Deliver();
+        Assert.That(lanes.GetStatus(lanes.Lanes[0]).Bytes, Is.EqualTo(Lane.EnvelopeCost + 50));
+        while (inbox.TryRead(out Envelope envelope))
+        {
+            if (envelope.Channel == many)
+            {
+                envelope.Release();
+            }
+        }
+
         Assert.That(pool.Outstanding, Is.Zero);
     }
 

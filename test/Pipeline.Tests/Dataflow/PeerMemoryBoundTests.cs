@@ -31,10 +31,10 @@ public sealed class PeerMemoryBoundTests
         ConnectionOptions options = new() { ReceiveAllowance = 50_000 };
         PeerMemoryBound bound = PeerMemoryBound.Compute(options, [Blocks, Votes]);
         Assert.That(bound.Lanes, Is.EqualTo(300_000 + 100_000));
-        Assert.That(bound.Allowance, Is.EqualTo(50_000 + 160 + 262_144));
-        Assert.That(bound.BeingHandled, Is.EqualTo(262_144 + 1024 + (2 * 160)));
+        Assert.That(bound.Allowance, Is.EqualTo(50_000 + 160 + 262_144 + (64 * (160 + 4096))));
+        Assert.That(bound.BeingHandled, Is.EqualTo(262_144 + 1024 + (2 * (160 + 65_536))));
         Assert.That(bound.Partial, Is.EqualTo(262_144 + 1024 + 131_072));
-        Assert.That(bound.SendQueues, Is.EqualTo((2 * 200_000) + (2 * 10_000) + (2 * 120)));
+        Assert.That(bound.SendQueues, Is.EqualTo((2 * 200_000) + (2 * 10_000) + (2 * (120 + 65_536))));
         Assert.That(bound.Outboxes, Is.EqualTo(2 * ((2 << 20) + (64 * 120))));
         Assert.That(bound.Buffers, Is.EqualTo(4 * 65_536));
         Assert.That(bound.Total, Is.GreaterThan(bound.Lanes + bound.Allowance + bound.Partial + bound.SendQueues));
