@@ -61,6 +61,18 @@ public class SendBlockBenchmarks
         }
     }
 
+    /// <summary>With a copy of the bytes in place of a message.</summary>
+    [Benchmark(OperationsPerInvoke = Sizes.Messages)]
+    public void CopyQueueAndTake()
+    {
+        int batch = Sizes.BatchOf(Size);
+        for (int i = 0; i < Sizes.Messages; i++)
+        {
+            _outflow.Queue(_messages[i % Channels].Channel, _bytes);
+            TakeWhenBatched(i, batch);
+        }
+    }
+
     private void TakeWhenBatched(int index, int batch)
     {
         if ((index + 1) % batch == 0)

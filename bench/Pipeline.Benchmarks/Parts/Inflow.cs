@@ -70,9 +70,11 @@ internal sealed class Inflow : IKeepAliveTarget, IDisposable
     {
         while (PacketCodec.TryRead(packets, MaxPacketSize, out Packet packet, out int consumed))
         {
-            _demultiplexer.Accept(packet);
             packets = packets[consumed..];
+            _demultiplexer.Accept(packet, packets.Length);
         }
+
+        _demultiplexer.Deliver();
     }
 
     /// <summary>Decodes what comes, until the end of it.</summary>

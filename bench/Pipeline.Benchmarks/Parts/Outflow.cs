@@ -13,7 +13,7 @@ internal sealed class Outflow(params ChannelDescriptor[] channels)
     private readonly PrioritySendBlock _block =
         new(new ChannelTable(channels), [.. channels.Select(channel => channel.Id)], Inflow.Options.MaxPacketDataSize, TimeProvider.System);
 
-    public SendResult TrySend(SerializedMessage message) => _block.TrySend(message);
+    public SendResult TrySend(ReadOnlySpan<byte> message) => _block.TrySend(channels[0], message);
 
     public ValueTask<SendResult> SendAsync(SerializedMessage message) => _block.SendAsync(message, Timeout.InfiniteTimeSpan);
 
@@ -21,6 +21,15 @@ internal sealed class Outflow(params ChannelDescriptor[] channels)
     public void Queue(SerializedMessage message)
     {
         if (_block.TrySend(message) is not SendResult.Queued and SendResult result)
+        {
+            throw new InvalidOperationException($"A message was not queued: {result}.");
+        }
+    }
+
+    /// <summary>Queues a copy of a message for which there has to be room.</summary>
+    public void Queue(ChannelDescriptor channel, ReadOnlySpan<byte> message)
+    {
+        if (_block.TrySend(channel, message) is not SendResult.Queued and SendResult result)
         {
             throw new InvalidOperationException($"A message was not queued: {result}.");
         }

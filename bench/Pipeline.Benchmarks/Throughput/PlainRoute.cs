@@ -50,7 +50,7 @@ internal sealed class PlainRoute : Route
         _inflow.Dispose();
     }
 
-    protected override SendResult TrySend(SerializedMessage message) => _outflow.TrySend(message);
+    protected override SendResult TrySend(ReadOnlySpan<byte> message) => _outflow.TrySend(message);
 
     protected override ValueTask<SendResult> SendAsync(SerializedMessage message) => _outflow.SendAsync(message);
 }

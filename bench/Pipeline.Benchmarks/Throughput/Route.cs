@@ -8,9 +8,7 @@ internal abstract class Route : IAsyncDisposable
     public static readonly ChannelDescriptor Channel = new(0x30, "bulk")
     {
         SendQueueCapacity = 100_000,
-        SendQueueBytes = 16 << 20,
         ReceiveQueueCapacity = 100_000,
-        ReceiveQueueBytes = 16 << 20,
     };
 
     /// <summary>Completes when the connection has ended, or broken.</summary>
@@ -19,20 +17,13 @@ internal abstract class Route : IAsyncDisposable
     /// <summary>Sends a copy of <paramref name="message"/>, waiting only for room.</summary>
     public ValueTask SendAsync(ReadOnlySpan<byte> message)
     {
-        SerializedMessage serialized = SerializedMessage.Create(Channel, message);
-        SendResult result = TrySend(serialized);
-        if (result == SendResult.Queued)
-        {
-            serialized.Dispose();
-            return ValueTask.CompletedTask;
-        }
-
-        return WaitAsync(serialized, result);
+        SendResult result = TrySend(message);
+        return result == SendResult.Queued ? ValueTask.CompletedTask : WaitAsync(SerializedMessage.Create(Channel, message), result);
     }
 
     public abstract ValueTask DisposeAsync();
 
-    protected abstract SendResult TrySend(SerializedMessage message);
+    protected abstract SendResult TrySend(ReadOnlySpan<byte> message);
 
     protected abstract ValueTask<SendResult> SendAsync(SerializedMessage message);
 

@@ -40,7 +40,7 @@ internal sealed class SwitchRoute : Route
         _farKey.Dispose();
     }
 
-    protected override SendResult TrySend(SerializedMessage message) => _peer.TrySend(message);
+    protected override SendResult TrySend(ReadOnlySpan<byte> message) => _peer.TrySend(Channel, message);
 
     protected override ValueTask<SendResult> SendAsync(SerializedMessage message) => _peer.SendAsync(message, Timeout.InfiniteTimeSpan);
 
