@@ -30,8 +30,10 @@ internal static class CommandLine
             IdleExperiment.CreateCommand(commands),
             FloodExperiment.CreateCommand(commands),
             CompareExperiment.CreateCommand(commands),
+            ScaleExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
+            CompareExperiment.CreateIdleCommand(host),
         };
         root.HelpName = Name;
         ParseResult result = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });

@@ -58,6 +58,19 @@ internal static class OptionOf
         },
         };
 
+    /// <summary>Some of the parts of an experiment; all of them when it is not given.</summary>
+    public static Option<IReadOnlyList<string>> Parts(params IReadOnlyList<string> names) => new("--part")
+    {
+        HelpName = $"{string.Join('|', names)}[,...]",
+        Description = "Do this part only, or these. [default: all]",
+        DefaultValueFactory = _ => names,
+        CustomParser = result =>
+        {
+            string[] parts = result.Tokens[0].Value.Split(',');
+            return parts.All(names.Contains) ? parts : Refuse<IReadOnlyList<string>>(result, $"a list of some of {string.Join(", ", names)}, with commas between");
+        },
+    };
+
     /// <summary>A number of bytes, such as 65536, 64Ki or 5M.</summary>
     public static Option<long?> Bytes(string name, string valueName, string description, long? defaultValue, long least, long most) => new(name)
     {
@@ -96,6 +109,10 @@ internal static class OptionOf
             ? duration
             : Refuse<TimeSpan?>(result, $"a duration from {least} to {most}, such as 500ms, 3s or 2m"),
     };
+
+    /// <summary>A list of numbers, as it may be given.</summary>
+    public static string Text(IEnumerable<int> numbers) =>
+        string.Join(',', numbers.Select(number => number % (1 << 20) == 0 ? $"{number >> 20}Mi" : number % (1 << 10) == 0 ? $"{number >> 10}Ki" : $"{number}"));
 
     public static long? ParseBytes(string text)
     {

@@ -3,7 +3,7 @@ namespace Pipeline.Experiments.Tests;
 [TestFixture]
 public sealed class CommandLineTests
 {
-    private static readonly string[] Names = ["drain", "latency", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "compare", "all"];
+    private static readonly string[] Names = ["drain", "latency", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "compare", "scale", "all"];
 
     [Test, CancelAfter(30_000)]
     public async Task Help_names_every_experiment_and_goes_to_the_output(CancellationToken cancellationToken)
@@ -50,7 +50,11 @@ public sealed class CommandLineTests
     [TestCase(new[] { "idle", "--ping-interval", "1ms" }, "--ping-interval '1ms'")]
     [TestCase(new[] { "flood", "--connections", "0" }, "--connections '0'")]
     [TestCase(new[] { "compare", "--size", "19" }, "--size '19'")]
+    [TestCase(new[] { "compare", "--part", "throughput,speed" }, "--part 'throughput,speed' is not a list of some of throughput, latency, idle")]
+    [TestCase(new[] { "compare", "--connections", "0" }, "--connections '0'")]
     [TestCase(new[] { "compare", "--senders", "0" }, "--senders '0'")]
+    [TestCase(new[] { "scale", "--channels", "17" }, "--channels '17'")]
+    [TestCase(new[] { "scale", "--part", "" }, "--part ''")]
     [TestCase(new[] { "all", "--duration", "never" }, "--duration 'never'")]
     [TestCase(new[] { "stall", "--delay", "soon" }, "--delay 'soon'")]
     [CancelAfter(30_000)]

@@ -26,8 +26,11 @@ public sealed class ExperimentTests
         "idle --peers 20 --duration 0.3 --ping-interval 100ms",
         "peers,handshakes_s,KiB_per_end,managed_KiB_per_end,native_KiB_per_end,resident_growth_MiB,resident_MiB,idle_cpu_%,ping_interval_ms",
         new[] { "made", "up after" })]
-    [TestCase("compare --size 64,100Ki --total 256Ki --runs 1", "size,senders,total,runs", new[] { "arrives" })]
-    [TestCase("compare --size 1Ki --senders 3 --total 64Ki --runs 2", "size,senders,total,runs", new[] { "arrives" })]
+    [TestCase("compare --part throughput --size 64,100Ki --total 256Ki --runs 1", "parts,size,senders,total,runs", new[] { "arrives" })]
+    [TestCase("compare --part throughput --size 1Ki --senders 3 --total 64Ki --runs 2", "parts,size,senders,total,runs", new[] { "arrives" })]
+    [TestCase("scale --part peers --peers 1,5 --duration 0.3", "parts,peers,seconds", new[] { "arrives" })]
+    [TestCase("scale --part channels --channels 1,16 --duration 0.2 --runs 1", "parts,channels,runs", new[] { "arrives" })]
+    [TestCase("scale --part senders,sizes --senders 1,5 --size 64,20Mi --total 256Ki --runs 1", "parts,senders,size,total,runs", new[] { "arrives" })]
     [TestCase(
         "flood --connections 300 --duration 0.3",
         "connections,made,before_p99_ms,sink_p99_ms,p50_ms,p99_ms,before_MB_s,MB_s,newcomer_max_ms,resident_MiB_max,open_max,open_after,close_wait_after",
@@ -104,12 +107,12 @@ public sealed class ExperimentTests
         DirectoryInfo folder = Directory.CreateTempSubdirectory("experiments-");
         try
         {
-            Run run = await Run.ProgramAsync(cancellationToken, "compare", "--size", "64,8Ki", "--total", "256Ki", "--runs", "2", "--json", "--out", folder.FullName);
+            Run run = await Run.ProgramAsync(cancellationToken, "compare", "--part", "throughput", "--size", "64,8Ki", "--total", "256Ki", "--runs", "2", "--json", "--out", folder.FullName);
 
-            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            Assert.That(run.Output, Is.Not.Empty, run.Error);
             JsonElement[] rows = [.. run.Json.GetProperty("tables").GetProperty("compare").EnumerateArray()];
             string[] names = [.. rows.Select(row => row.GetProperty("contender").GetString()!).Distinct()];
-            Assert.That(names, Is.SupersetOf(new[] { "pipeline", "ceiling", "plain", "tls-ceiling", "tls", "nerdbank", "grpc" }));
+            Assert.That(names, Is.SupersetOf(new[] { "pipeline", "pipeline-plain", "ceiling", "plain", "tls-ceiling", "tls", "nerdbank", "grpc" }));
             Assert.That(rows, Has.Length.EqualTo(2 * names.Length));
             foreach (JsonElement row in rows)
             {
@@ -125,6 +128,66 @@ public sealed class ExperimentTests
             Assert.That(lines, Has.Length.EqualTo(1 + (2 * 2 * names.Length)));
             Assert.That(lines.Count(line => line.Contains(",4096,4096,0,", StringComparison.Ordinal)), Is.EqualTo(2 * names.Count(name => !name.EndsWith("ceiling", StringComparison.Ordinal))));
             Assert.That(new FileInfo(Path.Combine(folder.FullName, "compare.png")).Length, Is.Positive);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task Latency_beside_bulk_and_idle_memory_stand_beside_those_of_others(CancellationToken cancellationToken)
+    {
+        DirectoryInfo folder = Directory.CreateTempSubdirectory("experiments-");
+        try
+        {
+            Run run = await Run.ProgramAsync(
+                cancellationToken,
+                "compare", "--part", "latency,idle", "--duration", "0.2", "--runs", "1", "--connections", "100", "--json", "--out", folder.FullName);
+
+            Assert.That(run.Output, Is.Not.Empty, run.Error);
+            JsonElement tables = run.Json.GetProperty("tables");
+            Assert.That(tables.TryGetProperty("compare", out _), Is.False);
+            JsonElement[] latency = [.. tables.GetProperty("latency").EnumerateArray()];
+            JsonElement[] idle = [.. tables.GetProperty("idle").EnumerateArray()];
+            string[] names = ["pipeline", "tls", "nerdbank", "grpc"];
+            Assert.That(latency.Select(row => row.GetProperty("contender").GetString()), Is.EqualTo(names));
+            Assert.That(idle.Select(row => row.GetProperty("contender").GetString()), Is.EqualTo(names));
+            foreach (JsonElement row in latency)
+            {
+                Assert.That(row.GetProperty("sent").GetInt64(), Is.Positive, $"{row}");
+                Assert.That(row.GetProperty("recv").GetInt64(), Is.EqualTo(row.GetProperty("sent").GetInt64()), $"{row}");
+                Assert.That(row.GetProperty("p99_ms").GetDouble(), Is.GreaterThanOrEqualTo(row.GetProperty("p50_ms").GetDouble()).And.Positive, $"{row}");
+                Assert.That(row.GetProperty("bulk_MB_s").GetDouble(), Is.Positive, $"{row}");
+            }
+
+            Assert.That(idle.Select(row => row.GetProperty("managed_KiB_per_end").GetDouble()), Is.All.GreaterThan(1));
+            Assert.That(new FileInfo(Path.Combine(folder.FullName, "compare-latency.png")).Length, Is.Positive);
+            Assert.That(new FileInfo(Path.Combine(folder.FullName, "compare-idle.png")).Length, Is.Positive);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task What_grows_has_a_row_for_each_step_and_a_plot_for_each_part(CancellationToken cancellationToken)
+    {
+        DirectoryInfo folder = Directory.CreateTempSubdirectory("experiments-");
+        try
+        {
+            Run run = await Run.ProgramAsync(
+                cancellationToken,
+                "scale", "--peers", "2,4", "--channels", "1,3", "--senders", "1,2", "--size", "100,1Mi", "--total", "64Ki", "--duration", "0.2", "--runs", "1", "--json", "--out", folder.FullName);
+
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            JsonElement tables = run.Json.GetProperty("tables");
+            Assert.That(tables.GetProperty("peers").EnumerateArray().Select(row => (row.GetProperty("peers").GetInt32(), row.GetProperty("recv").GetInt32())), Is.EqualTo(new[] { (2, 4), (4, 8) }));
+            Assert.That(tables.GetProperty("channels").EnumerateArray().Select(row => row.GetProperty("channels").GetInt32()), Is.EqualTo(new[] { 1, 3 }));
+            Assert.That(tables.GetProperty("senders").EnumerateArray().Select(row => row.GetProperty("messages").GetInt32()), Is.EqualTo(new[] { 64, 64 }));
+            Assert.That(tables.GetProperty("sizes").EnumerateArray().Select(row => row.GetProperty("messages").GetInt32()), Is.EqualTo(new[] { 655, 8 }));
+            Assert.That(folder.EnumerateFiles("*.png").Select(file => file.Name), Is.EquivalentTo(new[] { "scale-peers.png", "scale-channels.png", "scale-senders.png", "scale-sizes.png" }));
         }
         finally
         {

@@ -1,45 +1,35 @@
-using System.Buffers.Binary;
 using System.Security.Cryptography;
+using Pipeline.Cryptography;
 using Pipeline.Experiments.Measuring;
 
 namespace Pipeline.Experiments.Baselines;
 
-/// <summary>The ceiling of a secret connection: its frames and its cipher.</summary>
+/// <summary>The ceiling of a secret connection: its frames and its cipher, called as it calls it.</summary>
 internal sealed class CipherCeiling : Ceiling
 {
     public override string Name => "ceiling";
 
     protected override Task<Loopback> ConnectAsync(CancellationToken cancellationToken) => Loopback.ConnectAsync(cancellationToken);
 
-    protected override Blocks CreateBlocks(RunContext context) => new Frames(context.CreatePayload(Frames.OpenSize));
+    protected override Blocks CreateBlocks(RunContext context) => new Frames(context.CreatePayload(FrameCipher.OpenSize));
 
     private sealed class Frames(byte[] frame) : Blocks
     {
-        public const int OpenSize = FrameDataSize + 4;
+        private const int KeySize = 32;
+        private const int FramesOfBlock = BlockSize / FrameCipher.SealedSize;
 
-        private const int FrameDataSize = 1024;
-        private const int TagSize = 16;
-        private const int NonceSize = 12;
-        private const int SealedSize = OpenSize + TagSize;
-        private const int FramesOfBlock = BlockSize / SealedSize;
+        private readonly FrameCipher _sealing = new(new byte[KeySize]);
+        private readonly FrameCipher _opening = new(new byte[KeySize]);
+        private readonly byte[] _block = new byte[FramesOfBlock * FrameCipher.SealedSize];
+        private readonly byte[] _opened = new byte[FrameCipher.OpenSize];
 
-        private readonly ChaCha20Poly1305 _sealing = new(new byte[32]);
-        private readonly ChaCha20Poly1305 _opening = new(new byte[32]);
-        private readonly byte[] _block = new byte[FramesOfBlock * SealedSize];
-        private readonly byte[] _opened = new byte[OpenSize];
-        private ulong _sealedFrames;
-        private ulong _openedFrames;
-
-        public override int DataSize => FramesOfBlock * FrameDataSize;
+        public override int DataSize => FramesOfBlock * FrameCipher.MaxDataSize;
 
         public override ReadOnlySpan<byte> Seal()
         {
-            Span<byte> nonce = stackalloc byte[NonceSize];
-            nonce.Clear();
-            for (int at = 0; at < _block.Length; at += SealedSize)
+            for (int at = 0; at < _block.Length; at += FrameCipher.SealedSize)
             {
-                BinaryPrimitives.WriteUInt64LittleEndian(nonce[4..], _sealedFrames++);
-                _sealing.Encrypt(nonce, frame, _block.AsSpan(at, OpenSize), _block.AsSpan(at + OpenSize, TagSize));
+                _sealing.Seal(frame, _block.AsSpan(at, FrameCipher.SealedSize));
             }
 
             return _block;
@@ -47,17 +37,17 @@ internal sealed class CipherCeiling : Ceiling
 
         public override int Open(ReadOnlySpan<byte> received, out int data)
         {
-            Span<byte> nonce = stackalloc byte[NonceSize];
-            nonce.Clear();
-            int frames = received.Length / SealedSize;
+            int frames = received.Length / FrameCipher.SealedSize;
             for (int i = 0; i < frames; i++)
             {
-                BinaryPrimitives.WriteUInt64LittleEndian(nonce[4..], _openedFrames++);
-                _opening.Decrypt(nonce, received.Slice(i * SealedSize, OpenSize), received.Slice((i * SealedSize) + OpenSize, TagSize), _opened);
+                if (!_opening.TryOpen(received.Slice(i * FrameCipher.SealedSize, FrameCipher.SealedSize), _opened))
+                {
+                    throw new CryptographicException("What came is not what was sealed.");
+                }
             }
 
-            data = frames * FrameDataSize;
-            return frames * SealedSize;
+            data = frames * FrameCipher.MaxDataSize;
+            return frames * FrameCipher.SealedSize;
         }
 
         public override void Dispose()

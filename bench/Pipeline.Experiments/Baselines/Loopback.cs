@@ -1,16 +1,19 @@
+using System.IO.Pipelines;
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
-using System.Security.Cryptography;
-using System.Security.Cryptography.X509Certificates;
 
 namespace Pipeline.Experiments.Baselines;
 
 /// <summary>Both ends of a TCP connection over 127.0.0.1, with or without TLS.</summary>
 internal sealed record Loopback(Stream Near, Stream Far) : IAsyncDisposable
 {
-    public const string HostName = "localhost";
+    /// <summary>Writes into the near end.</summary>
+    public PipeWriter CreateWriter(int bufferSize) => PipeWriter.Create(Near, new StreamPipeWriterOptions(minimumBufferSize: bufferSize, leaveOpen: true));
+
+    /// <summary>Reads from the far end.</summary>
+    public PipeReader CreateReader(int bufferSize) => PipeReader.Create(Far, new StreamPipeReaderOptions(bufferSize: bufferSize, leaveOpen: true));
 
     public static async Task<Loopback> ConnectAsync(CancellationToken cancellationToken)
     {
@@ -33,22 +36,21 @@ internal sealed record Loopback(Stream Near, Stream Far) : IAsyncDisposable
 
     public static async Task<Loopback> ConnectWithTlsAsync(CancellationToken cancellationToken)
     {
-        using X509Certificate2 certificate = CreateCertificate();
-        string hash = certificate.GetCertHashString();
+        await using TlsIdentity identity = new();
+        return await ConnectWithTlsAsync(identity, cancellationToken);
+    }
+
+    /// <summary>Connects with an identity that many connections may share.</summary>
+    public static async Task<Loopback> ConnectWithTlsAsync(TlsIdentity identity, CancellationToken cancellationToken)
+    {
         Loopback plain = await ConnectAsync(cancellationToken);
         SslStream near = new(plain.Near);
         SslStream far = new(plain.Far);
         try
         {
             await Task.WhenAll(
-                far.AuthenticateAsServerAsync(new SslServerAuthenticationOptions { ServerCertificate = certificate }, cancellationToken),
-                near.AuthenticateAsClientAsync(
-                    new SslClientAuthenticationOptions
-                    {
-                        TargetHost = HostName,
-                        RemoteCertificateValidationCallback = (_, remote, _, _) => remote?.GetCertHashString() == hash,
-                    },
-                    cancellationToken));
+                far.AuthenticateAsServerAsync(identity.Server, cancellationToken),
+                near.AuthenticateAsClientAsync(identity.Client, cancellationToken));
             return new Loopback(near, far);
         }
         catch (AuthenticationException e)
@@ -61,17 +63,6 @@ internal sealed record Loopback(Stream Near, Stream Far) : IAsyncDisposable
             await plain.DisposeAsync();
             throw;
         }
-    }
-
-    /// <summary>A self-signed certificate for <see cref="HostName"/>, which is never written anywhere.</summary>
-    public static X509Certificate2 CreateCertificate()
-    {
-        using ECDsa key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        CertificateRequest request = new($"CN={HostName}", key, HashAlgorithmName.SHA256);
-        SubjectAlternativeNameBuilder names = new();
-        names.AddDnsName(HostName);
-        request.CertificateExtensions.Add(names.Build());
-        return request.CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
     }
 
     public async ValueTask DisposeAsync()

@@ -24,6 +24,20 @@ internal sealed record Drained(long Sent, long Received, long OutOfOrder, long B
 {
     public double MegabytesPerSecond => Bytes / Seconds / 1e6;
 
+    /// <summary>Whether all that was sent in some runs has come.</summary>
+    /// <param name="what">What it was, in the singular, as the beginning of a sentence.</param>
+    /// <param name="runs">The runs.</param>
+    public static Verdict Judge(string what, IEnumerable<Drained> runs)
+    {
+        (long sent, long received, long outOfOrder) = runs.Aggregate(
+            (Sent: 0L, Received: 0L, OutOfOrder: 0L),
+            (sum, run) => (sum.Sent + run.Sent, sum.Received + run.Received, sum.OutOfOrder + run.OutOfOrder));
+        return new Verdict(
+            $"{what} arrives, once and in the order of sending",
+            $"{Readable.Number(received)} of {Readable.Number(sent)} arrived, {Readable.Number(outOfOrder)} out of order",
+            received == sent && outOfOrder == 0);
+    }
+
     /// <summary>How many messages of <paramref name="size"/> bytes that is in a second.</summary>
     public double MessagesPerSecond(int size) => Bytes / Seconds / size;
 }

@@ -11,11 +11,7 @@ internal sealed class PipelineContender : Contender
 
     public override async Task<Drained> CarryAsync(RunContext context, Load load)
     {
-        ChannelDescriptor channel = new(0x30, "bulk")
-        {
-            SendQueueCapacity = 100_000,
-            ReceiveQueueCapacity = 100_000,
-        };
+        ChannelDescriptor channel = CreateChannel();
         Drain drain = new(load);
         await using Node near = await Node.StartAsync(context.CancellationToken, new HandlerReactor("sender", channel));
         await using Node far = await Node.StartAsync(
@@ -26,14 +22,10 @@ internal sealed class PipelineContender : Contender
         return await drain.MeasureAsync(context, [.. Enumerable.Repeat(sender, load.Senders)]);
     }
 
-    private sealed class PeerSender(IPeer peer, ChannelDescriptor channel) : IMessageSender
+    /// <summary>A channel of which the bytes that wait are what bounds its queues, not the messages.</summary>
+    public static ChannelDescriptor CreateChannel() => new(0x30, "bulk")
     {
-        public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken cancellationToken) =>
-            peer.TrySend(channel, message.Span) == SendResult.Queued ? ValueTask.CompletedTask : WaitAsync(message, cancellationToken);
-
-        public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
-
-        private async ValueTask WaitAsync(ReadOnlyMemory<byte> message, CancellationToken cancellationToken) =>
-            await peer.EnsureAliveAsync(await peer.SendAsync(channel, message.Span, Timeout.InfiniteTimeSpan, cancellationToken));
-    }
+        SendQueueCapacity = 100_000,
+        ReceiveQueueCapacity = 100_000,
+    };
 }

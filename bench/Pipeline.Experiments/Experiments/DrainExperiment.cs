@@ -1,8 +1,6 @@
 using System.CommandLine;
-using Pipeline.Dataflow;
 using Pipeline.Experiments.Draining;
 using Pipeline.Experiments.Measuring;
-using Pipeline.Experiments.Nodes;
 using Pipeline.Experiments.Output;
 using ScottPlot;
 
@@ -14,7 +12,7 @@ internal sealed record DrainExperiment : Experiment
     private const int DefaultRuns = 5;
     private const long DefaultTotal = 128 << 20;
 
-    private static readonly int[] DefaultSizes = [1024];
+    private static readonly IReadOnlyList<int> DefaultSizes = [1024];
 
     public IReadOnlyList<int> Sizes { get; init; } = DefaultSizes;
 
@@ -34,21 +32,14 @@ internal sealed record DrainExperiment : Experiment
 
     public static Command CreateCommand(ExperimentCommands commands)
     {
-        Option<IReadOnlyList<int>?> size = OptionOf.Counts(
-            "--size",
-            "N[,N...]",
-            "Bytes of a message; with several sizes each is measured. [default: 1024]",
-            (1, 20),
-            (Stamp.Size, ChannelDescriptor.DefaultMaxMessageSize));
-        Option<int> senders = OptionOf.Count("--senders", "K", "How many send at once, all on the same channel of the same connection.", 1, 1, 1000);
-        Option<long?> total = OptionOf.Bytes("--total", "BYTES", "Bytes of messages that each run sends.", DefaultTotal, 1, 1L << 40);
+        LoadOptions load = new(DefaultSizes, DefaultTotal);
         return commands.Create(
             "drain",
             "Time until all messages of a size are received.",
             "A run sends no more after this time, even when --total is not reached. [default: no limit]",
             DefaultRuns,
-            [size, senders, total],
-            arguments => new DrainExperiment { Sizes = arguments.GetValue(size) ?? DefaultSizes, Senders = arguments.GetValue(senders), Total = arguments.GetValue(total)!.Value });
+            load.All,
+            arguments => new DrainExperiment { Sizes = load.SizesIn(arguments), Senders = load.SendersIn(arguments), Total = load.TotalIn(arguments) });
     }
 
     public override async Task<ExperimentResult> RunAsync(RunContext context)
@@ -57,9 +48,7 @@ internal sealed record DrainExperiment : Experiment
         Table bySize = new("drain", "Medians by size of the message", "size", "senders", "messages", "msgs_s", "MB_s");
         Table byRun = new("runs", "Each run", "size", "run", "messages", "seconds", "msgs_s", "MB_s");
         PipelineContender contender = new();
-        long sent = 0;
-        long received = 0;
-        long outOfOrder = 0;
+        List<Drained> all = [];
         foreach (int size in Sizes)
         {
             List<Drained> done = [];
@@ -68,9 +57,7 @@ internal sealed record DrainExperiment : Experiment
             for (int run = 0; run <= runs; run++)
             {
                 Drained result = await contender.CarryAsync(context, new Load(size, Senders, run == 0 ? Math.Max(Total / 8, size) : Total));
-                sent += result.Sent;
-                received += result.Received;
-                outOfOrder += result.OutOfOrder;
+                all.Add(result);
                 string phase = run == 0 ? "warm-up" : $"run {run} of {runs}";
                 context.Report($"{Readable.Bytes(size)}, {phase}: {Readable.Number(result.MessagesPerSecond(size))} msgs/s, {Readable.Number(result.MegabytesPerSecond)} MB/s");
                 if (run > 0)
@@ -96,13 +83,7 @@ internal sealed record DrainExperiment : Experiment
         return new ExperimentResult(Name)
         {
             Fields = fields,
-            Verdicts =
-            [
-                new Verdict(
-                    "Every message that was sent arrives, once and in the order of sending",
-                    $"{Readable.Number(received)} of {Readable.Number(sent)} arrived, {Readable.Number(outOfOrder)} out of order",
-                    received == sent && outOfOrder == 0),
-            ],
+            Verdicts = [Drained.Judge("Every message that was sent", all)],
             Tables = [bySize, byRun],
             Figures = [new Figure("drain", "Each point is the median of the runs; light points are the runs themselves.", () => Draw(bySize, byRun))],
         };

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using Pipeline.Experiments.Measuring;
 
@@ -13,18 +12,7 @@ internal sealed class AttackerProcess : IAsyncDisposable
     private AttackerProcess(Process process) => _process = process;
 
     /// <summary>Starts the process. What is not Linux cannot be flooded from many addresses.</summary>
-    public static AttackerProcess Start()
-    {
-        // The runtime's own host, because this process may be a test's.
-        string host = Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet");
-        ProcessStartInfo start = new(host, [typeof(AttackerProcess).Assembly.Location, Attacker.CommandName])
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            UseShellExecute = false,
-        };
-        return new AttackerProcess(Process.Start(start) ?? throw new ExperimentException("The attacker could not be started."));
-    }
+    public static AttackerProcess Start() => new(OwnProcess.Start(Attacker.CommandName));
 
     /// <summary>Lets a flood happen, and returns when the last of its connections has been closed.</summary>
     public async Task<FloodOutcome> FloodAsync(Flood flood, CancellationToken cancellationToken)

@@ -16,13 +16,16 @@ internal static class Compilation
     private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(700);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
 
-    /// <summary>Does something over and over until next to nothing has been compiled for a while, and for <paramref name="atLeast"/>.</summary>
-    public static async Task WarmUpAsync(Func<Task> act, TimeSpan atLeast = default)
+    /// <summary>Does something over and over until next to nothing has been compiled for a while.</summary>
+    /// <param name="act">What is done.</param>
+    /// <param name="atLeast">The shortest time; default none.</param>
+    /// <param name="atMost">When to have done enough all the same; default 15 s.</param>
+    public static async Task WarmUpAsync(Func<Task> act, TimeSpan atLeast = default, TimeSpan? atMost = null)
     {
         long start = Stopwatch.GetTimestamp();
         long changed = start;
         long compiled = -Trickle;
-        while (Stopwatch.GetElapsedTime(start) < Patience && (Stopwatch.GetElapsedTime(start) < atLeast || Stopwatch.GetElapsedTime(changed) < Quiet))
+        while (Stopwatch.GetElapsedTime(start) < (atMost ?? Patience) && (Stopwatch.GetElapsedTime(start) < atLeast || Stopwatch.GetElapsedTime(changed) < Quiet))
         {
             await act();
             long count = JitInfo.GetCompiledMethodCount();

@@ -28,5 +28,5 @@ internal sealed class HandlerReactor(
 
     public override int MaxConcurrency => maxConcurrency;
 
-    protected override ValueTask ReceiveAsync(Envelope envelope, CancellationToken cancellationToken) => handle(envelope, cancellationToken);
+    protected internal override ValueTask ReceiveAsync(Envelope envelope, CancellationToken cancellationToken) => handle(envelope, cancellationToken);
 }

@@ -22,7 +22,7 @@ internal sealed class LatencyProbe
 
     /// <summary>Sends a message once an interval for a while, and waits until all of them have come. Nothing else may be under way.</summary>
     /// <returns>Messages that were sent or should have been, and how long each took of those that came.</returns>
-    public async Task<(long Sent, Latencies Latencies)> MeasureAsync(Ticker ticker, TimeSpan interval, TimeSpan duration, CancellationToken cancellationToken)
+    public async Task<(long Sent, Latencies Latencies)> MeasureAsync(ITicker ticker, TimeSpan interval, TimeSpan duration, CancellationToken cancellationToken)
     {
         long first = ticker.Sent;
         ticker.TakeRefused();

@@ -94,7 +94,7 @@ internal sealed class Node : IAsyncDisposable
 
         public Task<IPeer> WhenAdded(NodeId id) => Of(id).Task;
 
-        protected override ValueTask AddPeerAsync(IPeer peer, CancellationToken cancellationToken)
+        protected internal override ValueTask AddPeerAsync(IPeer peer, CancellationToken cancellationToken)
         {
             Of(peer.Id).TrySetResult(peer);
             return ValueTask.CompletedTask;

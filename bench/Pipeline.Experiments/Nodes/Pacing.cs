@@ -22,6 +22,22 @@ internal static class Pacing
         }
     }
 
+    /// <summary>Does something so often a second for a while, evenly; what comes late because the timer does is made up for.</summary>
+    public static async Task EvenlyAsync(double perSecond, TimeSpan duration, Action act, CancellationToken cancellationToken)
+    {
+        using PeriodicTimer timer = new(TimeSpan.FromMilliseconds(Math.Max(1, 1000 / perSecond)));
+        long start = Stopwatch.GetTimestamp();
+        long end = (long)(duration.TotalSeconds * perSecond);
+        for (long done = 0; done < end;)
+        {
+            await timer.WaitForNextTickAsync(cancellationToken);
+            for (long due = Math.Min(end, (long)(Stopwatch.GetElapsedTime(start).TotalSeconds * perSecond)); done < due; done++)
+            {
+                act();
+            }
+        }
+    }
+
     /// <summary>Waits until something is so; false when it is not in time.</summary>
     public static async Task<bool> UntilAsync(Func<bool> condition, TimeSpan timeout, CancellationToken cancellationToken)
     {

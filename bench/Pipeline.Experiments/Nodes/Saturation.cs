@@ -53,13 +53,12 @@ internal sealed class Saturation : IAsyncDisposable
         while (!_stop.IsCancellationRequested)
         {
             Stamp.Write(message, sender, _sent);
-            using SerializedMessage serialized = SerializedMessage.Create(channel, message);
-            SendResult result = peer.TrySend(serialized);
+            SendResult result = peer.TrySend(channel, message);
             if (result == SendResult.QueueFull)
             {
                 try
                 {
-                    result = await peer.SendAsync(serialized, Timeout.InfiniteTimeSpan, _stop.Token);
+                    result = await peer.SendAsync(channel, message, Timeout.InfiniteTimeSpan, _stop.Token);
                 }
                 catch (OperationCanceledException)
                 {

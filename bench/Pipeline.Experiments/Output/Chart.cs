@@ -192,6 +192,33 @@ internal static class Chart
         return plot;
     }
 
+    /// <summary>Curves over named steps, with a logarithmic axis.</summary>
+    public static Plot Curves(string title, string x, string unit, IReadOnlyList<string> names, params IReadOnlyList<(string Name, double[] Values)> curves)
+    {
+        Plot plot = CreateSteps(title, x, unit, names);
+        for (int i = 0; i < curves.Count; i++)
+        {
+            plot.LineWithPoints([.. names.Select((_, step) => (double)step)], Log(curves[i].Values), Palette[i], curves[i].Name);
+        }
+
+        (double least, double most) = Decades(curves.SelectMany(curve => curve.Values));
+        plot.LogarithmicY(least, most);
+        return plot;
+    }
+
+    /// <summary>A curve over named steps, with an axis that begins at zero.</summary>
+    public static Plot CurvesFromZero(string title, string x, string unit, IReadOnlyList<string> names, params IReadOnlyList<(string Name, double[] Values)> curves)
+    {
+        Plot plot = CreateSteps(title, x, unit, names);
+        for (int i = 0; i < curves.Count; i++)
+        {
+            plot.LineWithPoints([.. names.Select((_, step) => (double)step)], curves[i].Values, Palette[i], curves[i].Name);
+        }
+
+        plot.Axes.SetLimitsY(0, curves.SelectMany(curve => curve.Values).DefaultIfEmpty(1).Max() * 1.1);
+        return plot;
+    }
+
     /// <summary>How often which value comes, all but the largest 0.5 %, with the middle and the 99th percentile marked.</summary>
     public static Plot Histogram(string title, string unit, double[] values)
     {
@@ -261,6 +288,15 @@ internal static class Chart
         using SKImage image = surface.Snapshot();
         using SKData data = image.Encode(SKEncodedImageFormat.Png, 100);
         return data.ToArray();
+    }
+
+    private static Plot CreateSteps(string title, string x, string unit, IReadOnlyList<string> names)
+    {
+        Plot plot = Create(title, x, unit);
+        plot.Names(names);
+        plot.Axes.SetLimitsX(-0.5, names.Count - 0.5);
+        plot.LegendBelow();
+        return plot;
     }
 
     private static double Nines(double fraction) => -Math.Log10(1 - Math.Min(fraction, 0.999999));
