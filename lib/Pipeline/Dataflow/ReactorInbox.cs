@@ -151,7 +151,8 @@ public sealed class ReactorInbox : ChannelReader<Envelope>, ISourceBlock<Envelop
     {
         if (_handler is not null && !IsLimited)
         {
-            ThreadPool.UnsafeQueueUserWorkItem(lanes, preferLocal: false);
+            // The receiving loop will be done with its thread before another has woken up, and whichever is first takes it.
+            ThreadPool.UnsafeQueueUserWorkItem(lanes, preferLocal: true);
             return;
         }
 
