@@ -288,8 +288,10 @@ internal sealed class ChannelDemultiplexer : IDisposable
     {
         private const int MinSize = 4096;
 
-        // Invariant: _buffer[0, Length) is what came so far; null when nothing did.
+        // Invariant: _buffer[0, Length) is what came so far; null when nothing did. _expected is the length of the message before this one, which is a good
+        // guess: an array that has to grow is copied.
         private byte[]? _buffer;
+        private int _expected;
 
         public int Length { get; private set; }
 
@@ -305,7 +307,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
             int length = Length + data.Length;
             if (_buffer is null)
             {
-                _buffer = pool.Rent(Math.Max(length, Math.Min(MinSize, maxSize)));
+                _buffer = pool.Rent(Math.Max(length, Math.Min(Math.Max(MinSize, _expected), maxSize)));
             }
             else if (length > _buffer.Length)
             {
@@ -324,6 +326,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
         {
             byte[] buffer = _buffer!;
             _buffer = null;
+            _expected = Length;
             Length = 0;
             return buffer;
         }
