@@ -10,9 +10,6 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class FrameDecoder
 {
-    // As much as makes other work wait for about a tenth of a millisecond.
-    private const int YieldSize = 32 * 1024;
-
     private readonly PipeReader _input;
     private readonly ChannelDemultiplexer _target;
     private readonly TimeProvider _timeProvider;
@@ -40,6 +37,7 @@ internal sealed class FrameDecoder
     /// <returns>False when the end came in the middle of a packet.</returns>
     public async Task<bool> RunAsync(CancellationToken cancellationToken)
     {
+        ThreadShare share = default;
         while (true)
         {
             ReadResult result = await _input.ReadAsync(cancellationToken).ConfigureAwait(false);
@@ -56,9 +54,8 @@ internal sealed class FrameDecoder
                 return consumed == batch.Length;
             }
 
-            if (consumed > YieldSize)
+            if (share.IsUsedUp(consumed))
             {
-                // While there is always more to read, this loop would keep its thread from everybody else.
                 await Task.Yield();
             }
 

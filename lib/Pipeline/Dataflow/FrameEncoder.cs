@@ -44,6 +44,7 @@ internal sealed class FrameEncoder
         ITimer? release = null;
         try
         {
+            ThreadShare share = default;
             bool isLent = false;
             while (true)
             {
@@ -65,9 +66,8 @@ internal sealed class FrameEncoder
                 await _output.FlushAsync(cancellationToken).ConfigureAwait(false);
                 AdaptBatchSize(count, _timeProvider.GetElapsedTime(start));
                 Volatile.Write(ref _bytesSent, _bytesSent + count);
-                if (count > _batchSize / 2)
+                if (share.IsUsedUp(count))
                 {
-                    // While there is always more to send and the socket always takes it, this loop would keep its thread from everybody else.
                     await Task.Yield();
                 }
 
