@@ -383,7 +383,7 @@ internal sealed class FrameReader(Stream stream, FrameCipher cipher) : PipeReade
     {
         if (_open is null)
         {
-            _open = ArrayPool<byte>.Shared.Rent(Math.Max(BlockSize, FrameCipher.HeaderSize + count));
+            _open = ArrayPool<byte>.Shared.Rent(FrameCipher.HeaderSize + count);
             _start = _end = FrameCipher.HeaderSize;
             return;
         }

@@ -13,7 +13,6 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
     public const int DataPerBlock = FramesPerBlock * FrameCipher.MaxDataSize;
 
     private const int FramesPerBlock = 62;
-    private const int BlockSize = 64 * 1024;
 
     // Invariant: all of these belong to whoever has the turn, from the first GetMemory to the end of FlushAsync.
     // _open[HeaderSize, _end) is written and not handed to the stream; null when nothing is. Its length is enough for _end rounded up
@@ -33,7 +32,7 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(sizeHint, Array.MaxLength / 2);
         _turn.BeginOrResume("write");
-        MakeRoom(Math.Max(sizeHint, 1));
+        MakeRoom(sizeHint > 0 ? sizeHint : _open is null ? DataPerBlock : 1);
         Memory<byte> room = _open.AsMemory(_end, UsableLength(_open!.Length) - _end);
         if (_turn.Lend())
         {
@@ -83,16 +82,16 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
     public void Write(ReadOnlySpan<byte> source)
     {
         _turn.BeginOrResume("write");
-        byte[] block = ArrayPool<byte>.Shared.Rent(BlockSize);
+        byte[]? block = null;
         try
         {
             ThrowIfBroken();
             do
             {
                 source = source[Append(source)..];
-                while (TrySealBlock(block, out int sealedSize))
+                while (TrySealBlock(ref block, out int sealedSize))
                 {
-                    stream.Write(block, 0, sealedSize);
+                    stream.Write(block!, 0, sealedSize);
                 }
             }
             while (!source.IsEmpty);
@@ -115,14 +114,14 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
         // As long as nothing is sealed a cancellation does no harm.
         cancellationToken.ThrowIfCancellationRequested();
         _turn.BeginOrResume("write");
-        byte[] block = ArrayPool<byte>.Shared.Rent(BlockSize);
+        byte[]? block = null;
         try
         {
             ThrowIfBroken();
             do
             {
                 source = source[Append(source.Span)..];
-                while (TrySealBlock(block, out int sealedSize))
+                while (TrySealBlock(ref block, out int sealedSize))
                 {
                     await stream.WriteAsync(block.AsMemory(0, sealedSize), cancellationToken).ConfigureAwait(false);
                 }
@@ -171,6 +170,8 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
         }
     }
 
+    private static int RoundUpToFrames(int length) => ((length - 1) / FrameCipher.MaxDataSize + 1) * FrameCipher.MaxDataSize;
+
     private static int UsableLength(int bufferLength) =>
         FrameCipher.HeaderSize + ((bufferLength - FrameCipher.HeaderSize) / FrameCipher.MaxDataSize * FrameCipher.MaxDataSize);
 
@@ -199,7 +200,7 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
     {
         if (_open is null)
         {
-            _open = ArrayPool<byte>.Shared.Rent(Math.Max(BlockSize, FrameCipher.HeaderSize + count + FrameCipher.MaxDataSize));
+            _open = ArrayPool<byte>.Shared.Rent(FrameCipher.HeaderSize + RoundUpToFrames(count));
             return;
         }
 
@@ -208,7 +209,7 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
             return;
         }
 
-        byte[] larger = ArrayPool<byte>.Shared.Rent(Math.Max(2 * _open.Length, _end + count + FrameCipher.MaxDataSize));
+        byte[] larger = ArrayPool<byte>.Shared.Rent(Math.Max(2 * _open.Length, FrameCipher.HeaderSize + RoundUpToFrames(_end - FrameCipher.HeaderSize + count)));
         _open.AsSpan(0, _end).CopyTo(larger);
         ArrayPool<byte>.Shared.Return(_open);
         _open = larger;
@@ -216,10 +217,12 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
 
     // A frame is sealed from its length and its data in one piece. To have that without copying the data, each length is written
     // over the last four bytes of the data before it, which have been sealed already.
-    private bool TrySealBlock(Span<byte> block, out int sealedSize)
+    // A block is rented for what there is to seal first, which is all of it unless there is more than one block of it.
+    private bool TrySealBlock(ref byte[]? block, out int sealedSize)
     {
         sealedSize = 0;
         int end = Math.Min((int)UnflushedBytes, _sealedData + DataPerBlock);
+        block ??= end > _sealedData ? ArrayPool<byte>.Shared.Rent(RoundUpToFrames(end - _sealedData) / FrameCipher.MaxDataSize * FrameCipher.SealedSize) : null;
         while (_sealedData < end)
         {
             if (cipher.IsExhausted)
@@ -231,7 +234,7 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
             int length = Math.Min(end - _sealedData, FrameCipher.MaxDataSize);
             BinaryPrimitives.WriteUInt32LittleEndian(open, (uint)length);
             open[(FrameCipher.HeaderSize + length)..].Clear();
-            cipher.Seal(open, block.Slice(sealedSize, FrameCipher.SealedSize));
+            cipher.Seal(open, block.AsSpan(sealedSize, FrameCipher.SealedSize));
             sealedSize += FrameCipher.SealedSize;
             _sealedData += length;
         }
@@ -247,7 +250,7 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
     }
 
     // Whatever a stream says when it is closed while somebody writes to it, the reason is that this connection was closed.
-    private void EndFailed(byte[] block, Exception e)
+    private void EndFailed(byte[]? block, Exception e)
     {
         _fault ??= e;
         if (End(block) && e is not ObjectDisposedException)
@@ -256,9 +259,13 @@ internal sealed class FrameWriter(Stream stream, FrameCipher cipher) : PipeWrite
         }
     }
 
-    private bool End(byte[] block)
+    private bool End(byte[]? block)
     {
-        ArrayPool<byte>.Shared.Return(block);
+        if (block is not null)
+        {
+            ArrayPool<byte>.Shared.Return(block);
+        }
+
         ReturnOpen();
         bool closed = _turn.End();
         if (closed)

@@ -30,6 +30,8 @@ public sealed record SecretConnectionOptions
 /// <remarks>
 /// <para>It is a stream like any other; <see cref="Input"/> and <see cref="Output"/> are the same two directions without copies. One
 /// read and one write may run at once; use either a direction's stream methods or its pipe, not both at the same moment.</para>
+/// <para>While a read of the pipe, or of a stream into an empty buffer, waits, the connection over a socket owns no buffer; one into a buffer of up to 1 KiB
+/// makes it own 4 KiB, a larger one 64 KiB.</para>
 /// <para>Cancelling a read leaves the connection whole. Cancelling a write ends its sending direction, because part of a frame may
 /// have been sent. The protocol has no closing message: an end of the stream between two frames is what <see cref="ReadAsync(Memory{byte}, CancellationToken)"/>
 /// reports as the end, whoever caused it.</para>

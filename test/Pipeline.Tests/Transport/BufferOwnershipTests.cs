@@ -20,7 +20,7 @@ public sealed class BufferOwnershipTests
         await received;
         Assert.That(buffers.Rents, Is.GreaterThan(4), "the test sees what it counts");
 
-        Task<int> read = pair.A.ReadAsync(new byte[10], cancellationToken).AsTask();
+        Task<int> read = pair.A.ReadAsync(Memory<byte>.Empty, cancellationToken).AsTask();
         Task<ReadResult> pipeRead = pair.B.Input.ReadAsync(cancellationToken).AsTask();
         Assert.That((read.IsCompleted, pipeRead.IsCompleted, buffers.Outstanding), Is.EqualTo((false, false, 0)));
 
@@ -31,6 +31,14 @@ public sealed class BufferOwnershipTests
         Assert.That(buffers.Outstanding, Is.Zero);
         await pair.B.WriteAsync(new byte[1], cancellationToken);
         await read;
+        await pair.A.ReadExactlyAsync(new byte[1], cancellationToken);
+
+        // Who waits with a buffer makes the connection have one as well, of three frames for a small one.
+        Task<int> small = pair.A.ReadAsync(new byte[10], cancellationToken).AsTask();
+        Assert.That((small.IsCompleted, buffers.Outstanding), Is.EqualTo((false, 1)));
+        await pair.B.WriteAsync(new byte[1], cancellationToken);
+        await small;
+        Assert.That(buffers.Outstanding, Is.Zero);
     }
 
     [Test]
