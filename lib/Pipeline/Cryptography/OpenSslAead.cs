@@ -24,8 +24,9 @@ internal sealed class OpenSslAead : AeadCipher
 
     private readonly Context _context;
 
-    // A context is for one direction at a time, until it is given the key again. A cipher of a connection has one direction.
-    private readonly byte[] _key;
+    // A context is for one direction at a time, until it is given the key again. A cipher of a connection has one direction. The key is where the garbage
+    // collector does not make copies of it.
+    private readonly byte[] _key = GC.AllocateArray<byte>(KeySize, pinned: true);
     private int _direction = -1;
 
     public OpenSslAead(ReadOnlySpan<byte> key)
@@ -35,12 +36,12 @@ internal sealed class OpenSslAead : AeadCipher
             throw new ArgumentException($"A key has {KeySize} bytes, not {key.Length}.", nameof(key));
         }
 
-        _key = key.ToArray();
+        key.CopyTo(_key);
         _context = new Context();
     }
 
     /// <summary>Whether this process can use it.</summary>
-    public static bool IsSupported { get; } = OperatingSystem.IsLinux() && CanLoad() && ComputesWhatItShould();
+    public static bool IsSupported { get; } = OperatingSystem.IsLinux() && System.Security.Cryptography.ChaCha20Poly1305.IsSupported && CanBeTrusted();
 
     public override void Encrypt(ReadOnlySpan<byte> nonce, ReadOnlySpan<byte> plaintext, Span<byte> ciphertext, ReadOnlySpan<byte> associatedData)
     {
@@ -78,8 +79,8 @@ internal sealed class OpenSslAead : AeadCipher
 
     public override void Dispose()
     {
-        CryptographicOperations.ZeroMemory(_key);
         _context.Dispose();
+        CryptographicOperations.ZeroMemory(_key);
     }
 
     private static void Check(ReadOnlySpan<byte> nonce, ReadOnlySpan<byte> plaintext, ReadOnlySpan<byte> ciphertext)
@@ -108,7 +109,7 @@ internal sealed class OpenSslAead : AeadCipher
         input.Length) == 1;
 
     private static bool CanLoad() =>
-        NativeLibrary.TryLoad(Library, out nint library)
+        NativeLibrary.TryLoad(Library, typeof(OpenSslAead).Assembly, searchPath: null, out nint library)
         && new[]
         {
             nameof(EVP_CIPHER_fetch),
@@ -122,33 +123,37 @@ internal sealed class OpenSslAead : AeadCipher
         }.All(name => NativeLibrary.TryGetExport(library, name, out _))
         && (_algorithm = EVP_CIPHER_fetch(0, "ChaCha20-Poly1305", 0)) != 0;
 
-    // One frame's worth, against the framework. Whatever goes wrong: then it is not for us.
-    private static bool ComputesWhatItShould()
+    // The framework has loaded and prepared OpenSSL by now. Whatever goes wrong, this is then not for us.
+    private static bool CanBeTrusted()
     {
-        if (!System.Security.Cryptography.ChaCha20Poly1305.IsSupported)
-        {
-            return false;
-        }
-
         try
         {
-            byte[] key = [.. Enumerable.Range(0, KeySize).Select(i => (byte)i)];
-            byte[] nonce = [.. Enumerable.Range(0, NonceSize).Select(i => (byte)(i + 1))];
-            byte[] plaintext = new byte[FrameCipher.OpenSize];
-            byte[] expected = new byte[FrameCipher.SealedSize];
-            byte[] actual = new byte[FrameCipher.SealedSize];
-            using AeadCipher framework = new FrameworkAead(key);
-            using AeadCipher own = new OpenSslAead(key);
-            framework.Encrypt(nonce, plaintext, expected, []);
-            own.Encrypt(nonce, plaintext, actual, []);
-            bool same = actual.AsSpan().SequenceEqual(expected) && own.TryDecrypt(nonce, actual, plaintext, []);
-            actual[0] ^= 1;
-            return same && !own.TryDecrypt(nonce, actual, plaintext, []);
+            return CanLoad() && ComputesWhatItShould();
         }
-        catch (CryptographicException)
+        catch (Exception)
         {
             return false;
         }
+    }
+
+    // A frame, against the framework.
+    private static bool ComputesWhatItShould()
+    {
+        byte[] key = [.. Enumerable.Range(0, KeySize).Select(i => (byte)i)];
+        byte[] nonce = [.. Enumerable.Range(0, NonceSize).Select(i => (byte)(i + 1))];
+        byte[] plaintext = [.. Enumerable.Range(0, FrameCipher.OpenSize).Select(i => (byte)(3 * i))];
+        byte[] expected = new byte[FrameCipher.SealedSize];
+        byte[] actual = new byte[FrameCipher.SealedSize];
+        byte[] opened = new byte[FrameCipher.OpenSize];
+        using AeadCipher framework = new FrameworkAead(key);
+        using AeadCipher own = new OpenSslAead(key);
+        framework.Encrypt(nonce, plaintext, expected, []);
+        own.Encrypt(nonce, plaintext, actual, []);
+        bool same = actual.AsSpan().SequenceEqual(expected)
+            && own.TryDecrypt(nonce, actual, opened, [])
+            && opened.AsSpan().SequenceEqual(plaintext);
+        actual[0] ^= 1;
+        return same && !own.TryDecrypt(nonce, actual, opened, []);
     }
 
     private static CryptographicException Failure()
@@ -173,6 +178,7 @@ internal sealed class OpenSslAead : AeadCipher
             : EVP_CipherInit_ex(use.Context, 0, 0, ref MemoryMarshal.GetReference<byte>([]), ref MemoryMarshal.GetReference(nonce), encrypt);
         if (done != 1)
         {
+            _direction = -1;
             use.Dispose();
             throw Failure();
         }

@@ -58,6 +58,7 @@ internal sealed class EphemeralKey : IDisposable
 
     // Where the garbage collector does not make copies of it.
     private readonly byte[] _privateKey = GC.AllocateArray<byte>(Size, pinned: true);
+    private bool _disposed;
 
     // Whatever of NSec is used first initialises libsodium.
     static EphemeralKey() => _ = KeyAgreementAlgorithm.X25519;
@@ -93,6 +94,7 @@ internal sealed class EphemeralKey : IDisposable
     /// </summary>
     public bool TryAgree(ReadOnlySpan<byte> remotePublicKey, [NotNullWhen(true)] out byte[]? secret)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         secret = new byte[Size];
         if (remotePublicKey.Length == Size
             && crypto_scalarmult_curve25519(ref secret[0], ref _privateKey[0], ref MemoryMarshal.GetReference(remotePublicKey)) == 0
@@ -105,7 +107,11 @@ internal sealed class EphemeralKey : IDisposable
         return false;
     }
 
-    public void Dispose() => CryptographicOperations.ZeroMemory(_privateKey);
+    public void Dispose()
+    {
+        _disposed = true;
+        CryptographicOperations.ZeroMemory(_privateKey);
+    }
 
     [DllImport("libsodium")]
     private static extern int crypto_scalarmult_curve25519(ref byte secret, ref byte privateKey, ref byte publicKey);

@@ -27,7 +27,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
 
     // Invariant: _partial[i] is the beginning of a message on the channel at index i. Between two calls of Deliver, _arrived[0, _count) are messages in the order
     // in which they came, and _shared[i] has the bytes of those on the channel at index i that are small. So small messages of one channel, and only of one,
-    // keep each other's memory in use, and they are released in order.
+    // keep each other's memory in use, and a lane gives them up in order.
     private readonly PartialMessage[] _partial;
     private readonly SharedArray[] _shared;
     private Arrived[]? _arrived;
@@ -141,7 +141,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
         if (endOfMessage)
         {
             _counter?.Received(channel, partial.Span);
-            Add(new Arrived(index, 0, partial.Length, 0, partial.Take()));
+            Add(new Arrived(index, 0, partial.Length, 0, partial.Take(_pool)));
 
             // So that no more than one of these waits to be counted by its lane.
             Deliver();
@@ -158,8 +158,9 @@ internal sealed class ChannelDemultiplexer : IDisposable
                 Deliver();
             }
 
-            // Enough for what may come with it, if that is alike.
-            int most = Math.Min(SharedSize, data.Length * PooledBuffer.MaxMessages);
+            // Enough for what may come with it, if that is alike. A lane that drops the newest may keep one of each array, so these do not share.
+            int messages = _channels[index].WhenFull == FullLanePolicy.DropNewest ? 1 : PooledBuffer.MaxMessages;
+            int most = Math.Min(SharedSize, data.Length * messages);
             shared.Begin(Math.Min(data.Length + bytesBehind, most), _pool);
             shared.TryAdd(data, out offset, out place);
         }
@@ -266,20 +267,24 @@ internal sealed class ChannelDemultiplexer : IDisposable
         /// <summary>Nothing is added any more. What turned out to be much less than the array has room for gets a smaller one.</summary>
         public void End(ArrayPool<byte> pool)
         {
-            if (!_isPooled)
+            if (Array is null || (!_isPooled && _used == Array.Length))
             {
                 return;
             }
 
-            if (_used > Array!.Length / 2)
+            if (!_isPooled || _used <= Array.Length / 2)
             {
-                Owner = new PooledBuffer(pool, Array, _count);
-                return;
+                byte[] large = Array;
+                bool wasPooled = _isPooled;
+                Begin(_used, pool);
+                large.AsSpan(0, _used).CopyTo(Array);
+                if (wasPooled)
+                {
+                    pool.Return(large);
+                }
             }
 
-            byte[] smaller = Array.AsSpan(0, _used).ToArray();
-            pool.Return(Array);
-            Array = smaller;
+            Owner = _isPooled ? new PooledBuffer(pool, Array, _count) : null;
         }
     }
 
@@ -321,10 +326,18 @@ internal sealed class ChannelDemultiplexer : IDisposable
             Length = length;
         }
 
-        /// <summary>Hands the array over, with the message at its beginning.</summary>
-        public byte[] Take()
+        /// <summary>Hands the array over, with the message at its beginning; a smaller one when the guess was much too large.</summary>
+        public byte[] Take(ArrayPool<byte> pool)
         {
             byte[] buffer = _buffer!;
+            if (buffer.Length > MinSize && Length <= buffer.Length / 2)
+            {
+                byte[] large = buffer;
+                buffer = pool.Rent(Length);
+                large.AsSpan(0, Length).CopyTo(buffer);
+                pool.Return(large);
+            }
+
             _buffer = null;
             _expected = Length;
             Length = 0;

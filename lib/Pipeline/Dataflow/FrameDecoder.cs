@@ -56,7 +56,7 @@ internal sealed class FrameDecoder
 
             if (share.IsUsedUp(consumed))
             {
-                await Task.Yield();
+                await ThreadShare.Yield();
             }
 
             await _target.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);

@@ -45,14 +45,13 @@ internal sealed class FrameEncoder
         try
         {
             ThreadShare share = default;
-            bool isLent = false;
             while (true)
             {
                 ValueTask<bool> waiting = _source.WaitToTakeAsync();
-                if (isLent && waiting.IsCompleted)
+                if (waiting.IsCompleted && _source.IsLent)
                 {
-                    // The thread is a sender's, which wants to go on.
-                    await Task.Yield();
+                    // The thread is a sender's, which wants to go on, and so may be the context that awaits return to by default.
+                    await ThreadShare.Yield();
                 }
 
                 if (!await waiting.ConfigureAwait(false))
@@ -60,7 +59,7 @@ internal sealed class FrameEncoder
                     break;
                 }
 
-                int count = _source.Take(_output.GetSpan(_batchSize)[.._batchSize], out isLent);
+                int count = _source.Take(_output.GetSpan(_batchSize)[.._batchSize]);
                 _output.Advance(count);
                 long start = _timeProvider.GetTimestamp();
                 await _output.FlushAsync(cancellationToken).ConfigureAwait(false);
@@ -68,7 +67,7 @@ internal sealed class FrameEncoder
                 Volatile.Write(ref _bytesSent, _bytesSent + count);
                 if (share.IsUsedUp(count))
                 {
-                    await Task.Yield();
+                    await ThreadShare.Yield();
                 }
 
                 if (_rate?.Use(count) is { Ticks: > 0 } wait)

@@ -51,9 +51,13 @@ public interface IPeer
     /// <summary>Queues a message without waiting. The caller still has to dispose of <paramref name="message"/>.</summary>
     SendResult TrySend(SerializedMessage message);
 
-    /// <summary>Queues a copy of a message that is serialised already, without waiting: for a message to this peer alone, the cheapest way.</summary>
+    /// <summary>
+    /// Queues a copy of a message that is serialised already, without waiting: for a message to this peer alone, the cheapest way. When nothing has waited for the
+    /// peer for 1 ms, a message of up to 2 KiB is also sealed and handed to the transport within the call, which takes about 10 µs.
+    /// </summary>
     /// <param name="channel">The channel that the message is for.</param>
     /// <param name="message">The bytes of the message, which are the caller's again once this returns.</param>
+    /// <returns><see cref="SendResult.Queued"/>, or why it is not.</returns>
     SendResult TrySend(ChannelDescriptor channel, ReadOnlySpan<byte> message)
     {
         using SerializedMessage copy = SerializedMessage.Create(channel, message);

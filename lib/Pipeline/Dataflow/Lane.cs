@@ -4,10 +4,10 @@ namespace Pipeline.Dataflow;
 internal sealed class Lane(PeerLanes owner, ChannelDescriptor channel, ReceiveAllowance allowance)
 {
     /// <summary>
-    /// What a message in a lane costs besides its bytes: its place in the queue, which may be half empty, and the header of its array. So
+    /// What a message in a lane costs besides its bytes: its place in the queue, which may be half empty, the header of its array, and what holds a pooled one. So
     /// empty messages do not count as nothing.
     /// </summary>
-    public const int EnvelopeCost = 160;
+    public const int EnvelopeCost = 192;
 
     public ChannelDescriptor Channel => channel;
 

@@ -155,23 +155,24 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
     public void OnTick()
     {
         TimeSpan now = Elapsed();
+        bool pongIsDue = false;
         bool pongIsLate = false;
+        bool pingIsDue = false;
         lock (_keepAliveGate)
         {
             MeasureTraffic(now);
             if (_nextUnaskedPong is { } nextPong)
             {
-                if (now >= nextPong)
-                {
-                    _nextUnaskedPong = now + UnaskedPongInterval;
-                    Outgoing.RequestPong();
-                }
-
-                return;
+                pongIsDue = now >= nextPong;
+                _nextUnaskedPong = pongIsDue ? now + UnaskedPongInterval : nextPong;
+            }
+            else
+            {
+                pongIsLate = now >= _pongDeadline;
+                pingIsDue = now >= _nextPing;
             }
 
-            pongIsLate = now >= _pongDeadline;
-            if (now >= _nextPing)
+            if (pingIsDue)
             {
                 _nextPing = now + _options.PingInterval;
                 if (!_pongIsAwaited)
@@ -179,9 +180,17 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
                     _pongIsAwaited = true;
                     _pongDeadline = now + _options.PongTimeout;
                 }
-
-                Outgoing.RequestPing();
             }
+        }
+
+        if (pongIsDue)
+        {
+            Outgoing.RequestPong();
+        }
+
+        if (pingIsDue)
+        {
+            Outgoing.RequestPing();
         }
 
         if (pongIsLate)

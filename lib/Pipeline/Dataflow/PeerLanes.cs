@@ -232,32 +232,28 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
                 return;
             }
 
-            long charged = 0;
             for (int i = 0; i < taken.Length; i++)
             {
                 if (Interlocked.Decrement(ref _inHand) < 0)
                 {
                     Drop(taken[i..]);
-                    _lanes[0].ReleaseCharge(charged);
                     EndTurn(served);
                     return;
                 }
 
                 ref readonly Taken next = ref taken[i];
                 served += next.Item.Cost;
-                charged += next.Item.Charge;
+                next.Lane.ReleaseCharge(next.Item.Charge);
                 ValueTask handling = _inbox.HandleAsync(next.Item.Envelope, _cancellationToken);
                 if (!handling.IsCompletedSuccessfully)
                 {
                     _batchSize = 1;
-                    PutBack(taken[(i + 1)..], next.Start);
-                    _lanes[0].ReleaseCharge(charged);
+                    PutBack(taken[(i + 1)..]);
                     _ = FinishTurnAsync(handling, served);
                     return;
                 }
             }
 
-            _lanes[0].ReleaseCharge(charged);
             handled += taken.Length;
             TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
             _batchSize = elapsed > MaxTurn / 2 ? Math.Max(1, _batchSize / 2) : Math.Min(MaxBatch, 2 * _batchSize);
@@ -309,10 +305,11 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         {
             while (count < most && FindNext() is { } next && (count == 0 || bytes + next.NextCost <= MaxBatchBytes))
             {
-                _now = next.Served;
+                // The present is that of the first, so that what comes meanwhile on another lane goes before those that are put back.
+                _now = count == 0 ? next.Served : _now;
                 Lane.Item item = next.Take();
                 bytes += item.Cost;
-                batch[count++] = new Taken(next, item, _now);
+                batch[count++] = new Taken(next, item);
             }
 
             if (count == 0)
@@ -330,15 +327,13 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         return count;
     }
 
-    // As if the message that the handler has were the last that was taken.
-    private void PutBack(ReadOnlySpan<Taken> taken, long now)
+    private void PutBack(ReadOnlySpan<Taken> taken)
     {
         lock (_gate)
         {
             if (!_isClosed)
             {
                 _inHand = 0;
-                _now = now;
                 for (int i = taken.Length - 1; i >= 0; i--)
                 {
                     taken[i].Lane.PutBack(taken[i].Item);
@@ -380,7 +375,7 @@ internal sealed class PeerLanes : IThreadPoolWorkItem
         _inbox.OnTurnEnd(this, served, hasMore: !isClosed);
     }
 
-    private readonly record struct Taken(Lane Lane, Lane.Item Item, long Start);
+    private readonly record struct Taken(Lane Lane, Lane.Item Item);
 
     [InlineArray(MaxBatch)]
     private struct Batch

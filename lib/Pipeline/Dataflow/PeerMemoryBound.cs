@@ -15,8 +15,11 @@ public sealed record PeerMemoryBound
     private const long PerConnection = 16 * 1024;
     private const long PerChannel = 1024;
 
+    // A place in the queue of a lane, which may be half empty, and stays for the next message.
+    private const long PerPlace = 2 * 56;
+
     // A message in a send queue: the object, its places in both queues, which may be half empty, and the header of its array.
-    private const long PerQueuedMessage = 120;
+    private const long PerQueuedMessage = 144;
 
     private PeerMemoryBound()
     {
@@ -43,7 +46,7 @@ public sealed record PeerMemoryBound
     /// <summary>Blocks of frames that are being read, opened, sealed and written.</summary>
     public required long Buffers { get; init; }
 
-    /// <summary>The objects of the connection itself.</summary>
+    /// <summary>The objects of the connection itself, and the places that lanes keep after they have held messages on the allowance.</summary>
     public required long Objects { get; init; }
 
     /// <summary>All of it.</summary>
@@ -68,7 +71,7 @@ public sealed record PeerMemoryBound
             Outboxes = all.Sum(channel =>
                 (2L * Math.Max(options.OutboxBytesPerPeer, channel.MaxMessageSize)) + (options.OutboxMessagesPerPeer * PerQueuedMessage)),
             Buffers = (4 * Pooled(FrameWriter.DataPerBlock)) + (packet > 2048 ? 3 * Pooled(FrameWriter.DataPerBlock + packet) : 0),
-            Objects = PerConnection + (PerChannel * all.Count),
+            Objects = PerConnection + ((PerChannel + (options.ReceiveAllowance / Lane.EnvelopeCost * PerPlace)) * all.Count),
         };
     }
 

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Collections.Immutable;
-using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Threading.Tasks.Dataflow;
 using Pipeline.Wire;
@@ -49,8 +48,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     private bool _closed;
     private Exception? _fault;
 
-    // Owned by the one who takes packets, or who wakes that one: whether it is woken to run on the waker's thread.
-    private bool _isLent;
+    // The thread that a sender lends to the one who takes packets, while it does; 0 when none does.
+    private int _lender;
 
     // Owned by the one who takes packets: the virtual time of the packet taken last.
     private double _now;
@@ -103,7 +102,13 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         return SendResult.Queued;
     }
 
-    /// <summary>Queues a copy of a message that is serialised already, without waiting.</summary>
+    /// <summary>
+    /// Queues a copy of a message that is serialised already, without waiting. When nothing has waited for the peer for 1 ms, it is also sealed and handed to the
+    /// transport within the call.
+    /// </summary>
+    /// <param name="channel">The channel that the message is for.</param>
+    /// <param name="message">The bytes of the message, which are the caller's again once this returns.</param>
+    /// <returns><see cref="SendResult.Queued"/>, or why it is not.</returns>
     public SendResult TrySend(ChannelDescriptor channel, ReadOnlySpan<byte> message)
     {
         ArgumentNullException.ThrowIfNull(channel);
@@ -126,7 +131,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             {
                 queue.Add(message);
                 wake = CountEnqueued();
-                run = wake && _waiting == 1 && Stopwatch.GetElapsedTime(_takerWaitsSince) >= MinIdleTime;
+                run = wake && _waiting == 1 && IsIdle;
             }
         }
 
@@ -137,16 +142,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             return TrySend(copy);
         }
 
-        if (run)
-        {
-            _isLent = true;
-            _something.SetAndRun();
-        }
-        else
-        {
-            Wake(wake);
-        }
-
+        Wake(wake, run);
         return SendResult.Queued;
     }
 
@@ -337,7 +333,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
                 }
 
                 _takerWaits = true;
-                _takerWaitsSince = Stopwatch.GetTimestamp();
+                _takerWaitsSince = _timeProvider.GetTimestamp();
                 something = _something.Arm();
             }
 
@@ -345,15 +341,24 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
     }
 
-    /// <summary>Writes as many packets as fit and are there, and returns their bytes. One caller at a time.</summary>
-    internal int Take(Span<byte> destination) => Take(destination, out _);
-
-    /// <param name="destination">Where the packets go.</param>
-    /// <param name="isLent">Whether the caller runs on the thread of a sender that has just woken it, which should get its thread back soon.</param>
-    internal int Take(Span<byte> destination, out bool isLent)
+    /// <summary>Whether the one who takes packets waits for something to take.</summary>
+    internal bool IsTakerWaiting
     {
-        isLent = _isLent;
-        _isLent = false;
+        get
+        {
+            lock (_gate)
+            {
+                return _takerWaits;
+            }
+        }
+    }
+
+    /// <summary>Whether the caller, who takes packets, runs on the thread of a sender that has just woken it, which should get its thread back soon.</summary>
+    internal bool IsLent => Volatile.Read(ref _lender) == Environment.CurrentManagedThreadId;
+
+    /// <summary>Writes as many packets as fit and are there, and returns their bytes. One caller at a time.</summary>
+    internal int Take(Span<byte> destination)
+    {
         int written = TakeControl(destination, ref _pingIsDue, Packet.Ping);
         written += TakeControl(destination[written..], ref _pongIsDue, Packet.Pong);
         bool finishedAny = false;
@@ -369,7 +374,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
 
         if (finishedAny)
         {
-            Settle(isLent);
+            Settle();
         }
 
         return written;
@@ -422,9 +427,19 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         return wake;
     }
 
-    private void Wake(bool wake)
+    // Called with the gate held, by who is about to wake the taker.
+    private bool IsIdle => _timeProvider.GetElapsedTime(_takerWaitsSince) >= MinIdleTime;
+
+    private void Wake(bool wake, bool run = false)
     {
-        if (wake)
+        if (run)
+        {
+            int thread = Environment.CurrentManagedThreadId;
+            Volatile.Write(ref _lender, thread);
+            _something.SetAndRun();
+            Interlocked.CompareExchange(ref _lender, 0, thread);
+        }
+        else if (wake)
         {
             _something.Set();
         }
@@ -438,12 +453,14 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
         }
 
         bool wake;
+        bool run;
         lock (_gate)
         {
             wake = TakeTakerToWake();
+            run = wake && _waiting == 0 && IsIdle;
         }
 
-        Wake(wake);
+        Wake(wake, run);
     }
 
     private static int TakeControl(Span<byte> destination, ref int flag, in Packet packet) =>
@@ -541,7 +558,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     }
 
     // Makes the room of what was taken available.
-    private void Settle(bool isLent)
+    private void Settle()
     {
         Admitted admitted = default;
         lock (_gate)
@@ -557,7 +574,7 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
             }
         }
 
-        if (isLent && admitted.Offers is { } offers)
+        if (admitted.Offers is { } offers && IsLent)
         {
             // The sender may hold a lock that such a source wants.
             admitted.Offers = null;

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Pipeline.Dataflow;
 
 /// <summary>
@@ -22,5 +24,26 @@ internal struct ThreadShare
 
         _bytes = 0;
         return true;
+    }
+
+    /// <summary>
+    /// To be awaited: goes on behind all that waits in the thread pool. <see cref="Task.Yield"/> goes back to the context of who happens to run the loop, and a forced
+    /// yield of a task goes before others that the same thread has queued.
+    /// </summary>
+    public static Turnover Yield() => default;
+
+    public readonly struct Turnover : ICriticalNotifyCompletion
+    {
+        public bool IsCompleted => false;
+
+        public Turnover GetAwaiter() => this;
+
+        public void OnCompleted(Action continuation) => ThreadPool.QueueUserWorkItem(static go => go(), continuation, preferLocal: false);
+
+        public void UnsafeOnCompleted(Action continuation) => ThreadPool.UnsafeQueueUserWorkItem(static go => go(), continuation, preferLocal: false);
+
+        public void GetResult()
+        {
+        }
     }
 }
