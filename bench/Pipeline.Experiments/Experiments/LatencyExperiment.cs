@@ -1,5 +1,7 @@
 using System.CommandLine;
+using Pipeline.Cryptography;
 using Pipeline.Dataflow;
+using Pipeline.Experiments.Baselines;
 using Pipeline.Experiments.Measuring;
 using Pipeline.Experiments.Nodes;
 using Pipeline.Experiments.Output;
@@ -32,7 +34,8 @@ internal sealed record LatencyExperiment : Experiment
     public override string Description =>
         $"Every {Readable.Number(Interval.TotalMilliseconds)} ms a message of {Readable.Bytes(Size)} goes over a connection that does nothing else, one way. Measured is the time from"
         + " just before the call that sends it to the reactor that gets it; when the timer comes late, the message is sent late and measured from then. Before that messages are"
-        + " sent, quickly and slowly, until nothing is compiled any more. The figures are medians of the runs.";
+        + " sent, quickly and slowly, until nothing is compiled any more. Beside it, in turns: the bytes of one frame over a bare socket, read asynchronously. The figures are"
+        + " medians of the runs.";
 
     public static Command CreateCommand(ExperimentCommands commands)
     {
@@ -52,14 +55,17 @@ internal sealed record LatencyExperiment : Experiment
         int runs = context.Runs ?? DefaultRuns;
         TimeSpan duration = context.Duration ?? DefaultDuration;
         List<(long Sent, Latencies Latencies)> done = [];
-        Table table = new("latency", "Each run", "run", "sent", "recv", "p50_us", "p90_us", "p99_us", "max_us");
+        Table table = new("latency", "Each run", "run", "sent", "recv", "p50_us", "p90_us", "p99_us", "max_us", "socket_p50_us", "socket_p99_us");
+        List<Latencies> sockets = [];
         for (int run = 1; run <= runs; run++)
         {
             (long Sent, Latencies Latencies) result = await MeasureAsync(context, duration);
             done.Add(result);
             Latencies one = result.Latencies;
-            table.Add(run, result.Sent, one.Count, one.P50 * 1000, one.Percentile(0.9) * 1000, one.P99 * 1000, one.Max * 1000);
-            context.Report($"run {run} of {runs}: p50 {Readable.Number(one.P50 * 1000)} µs, p99 {Readable.Number(one.P99 * 1000)} µs, max {Readable.Number(one.Max * 1000)} µs");
+            Latencies socket = await MeasureSocketAsync(context, duration / 2);
+            sockets.Add(socket);
+            table.Add(run, result.Sent, one.Count, one.P50 * 1000, one.Percentile(0.9) * 1000, one.P99 * 1000, one.Max * 1000, socket.P50 * 1000, socket.P99 * 1000);
+            context.Report($"run {run} of {runs}: p50 {Readable.Number(one.P50 * 1000)} µs, p99 {Readable.Number(one.P99 * 1000)} µs, max {Readable.Number(one.Max * 1000)} µs; a bare socket {Readable.Number(socket.P50 * 1000)} and {Readable.Number(socket.P99 * 1000)} µs");
         }
 
         double p50 = Median(latencies => latencies.P50);
@@ -85,6 +91,8 @@ internal sealed record LatencyExperiment : Experiment
                 ["p50_us"] = p50,
                 ["p90_us"] = Median(latencies => latencies.Percentile(0.9)),
                 ["p99_us"] = p99,
+                ["socket_p50_us"] = Statistics.Median(sockets.Select(socket => socket.P50 * 1000)),
+                ["socket_p99_us"] = Statistics.Median(sockets.Select(socket => socket.P99 * 1000)),
                 ["max_us"] = done.Max(run => run.Latencies.Max) * 1000,
                 ["runs"] = runs,
                 ["seconds"] = duration.TotalSeconds,
@@ -114,6 +122,20 @@ internal sealed record LatencyExperiment : Experiment
         };
 
         double Median(Func<Latencies, double> milliseconds) => Statistics.Median(done.Select(run => milliseconds(run.Latencies) * 1000));
+    }
+
+    private async Task<Latencies> MeasureSocketAsync(RunContext context, TimeSpan duration)
+    {
+        await using Loopback ends = await Loopback.ConnectAsync(context.CancellationToken);
+        LatencyProbe probe = new();
+        SocketTicker ticker = new(ends.Near, context.CreatePayload(FrameCipher.SealedSize));
+        Task receiving = ticker.ReceiveAsync(ends.Far, probe);
+        await Compilation.WarmUpAsync(() => Pacing.EveryAsync(Interval, WarmUpStep, ticker.Send, context.CancellationToken));
+        await Pacing.UntilAsync(() => probe.Received >= ticker.Sent, Patience, context.CancellationToken);
+        (_, Latencies latencies) = await probe.MeasureAsync(ticker, Interval, duration, context.CancellationToken);
+        await ends.Near.DisposeAsync();
+        await receiving;
+        return latencies;
     }
 
     private async Task<(long Sent, Latencies Latencies)> MeasureAsync(RunContext context, TimeSpan duration)

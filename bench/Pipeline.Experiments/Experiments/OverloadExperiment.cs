@@ -242,7 +242,9 @@ internal sealed record OverloadExperiment : Experiment
             {
                 [Sending] = peer.GetStatus().Channels.Single(status => status.Channel == channel).SendQueueMessages,
                 [Inbox] = farPeer.GetStatus().Channels.Single(status => status.Channel == channel).InboxMessages,
-                [Transforming] = transform.InputCount + transform.OutputCount,
+
+                // What has been done first: an item that moves on meanwhile would count twice the other way round.
+                [Transforming] = transform.OutputCount + transform.InputCount,
                 [Batching] = batch.OutputCount * BatchSize,
 
                 // The one that it is busy with counts for its bound.
