@@ -231,9 +231,6 @@ internal sealed class ChannelDemultiplexer : IDisposable
     /// <summary>Small messages of one channel, one behind the other. A mutable struct: keep it in a field.</summary>
     private struct SharedArray
     {
-        // Up to this size an array is made and collected in less time than it takes to rent it and to return it on another thread.
-        private const int MaxUnpooledSize = 512;
-
         // Invariant: Array[0, _used) holds _count messages. It is the pool's when _isPooled, until Owner has it.
         private int _used;
         private int _count;
@@ -245,7 +242,7 @@ internal sealed class ChannelDemultiplexer : IDisposable
 
         public void Begin(int size, ArrayPool<byte> pool)
         {
-            _isPooled = size > MaxUnpooledSize;
+            _isPooled = size > PooledBuffer.MaxUnpooledSize;
             Array = _isPooled ? pool.Rent(size) : GC.AllocateUninitializedArray<byte>(size);
         }
 

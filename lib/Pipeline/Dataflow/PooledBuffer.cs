@@ -8,6 +8,12 @@ namespace Pipeline.Dataflow;
 /// </summary>
 internal sealed class PooledBuffer(ArrayPool<byte> pool, byte[] array, int messages = 1)
 {
+    /// <summary>
+    /// Up to this size an array is made in less time than it takes to rent one and to return it on another thread, and the collector gets rid of it as it
+    /// does of the object that it belongs to.
+    /// </summary>
+    public const int MaxUnpooledSize = 512;
+
     /// <summary>The most messages in one array.</summary>
     public const int MaxMessages = 64;
 

@@ -9,10 +9,6 @@ namespace Pipeline.Dataflow;
 /// </summary>
 public sealed class SerializedMessage : IDisposable
 {
-    // An array of this size is made in less time than it takes to rent one and to return it on another thread, and the collector gets rid of it as it
-    // does of the message itself.
-    private const int MaxUnpooledSize = 512;
-
     // Invariant: _references counts the creator, until it disposes, and every queue that holds the message. Whoever takes it to zero
     // returns _buffer, if it is a _pool's; nobody reads it after that.
     private readonly ArrayPool<byte>? _pool;
@@ -22,7 +18,7 @@ public sealed class SerializedMessage : IDisposable
 
     private SerializedMessage(ChannelDescriptor channel, ArrayPool<byte> pool, int length)
     {
-        _pool = length > MaxUnpooledSize ? pool : null;
+        _pool = length > PooledBuffer.MaxUnpooledSize ? pool : null;
         Channel = channel;
         _buffer = _pool?.Rent(length) ?? GC.AllocateUninitializedArray<byte>(length);
         Length = length;
