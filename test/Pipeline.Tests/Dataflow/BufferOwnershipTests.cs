@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Threading.Tasks.Dataflow;
 using CsCheck;
 using Microsoft.Extensions.Time.Testing;
@@ -255,6 +256,44 @@ public sealed class BufferOwnershipTests
             {
                 envelope.Release();
             }
+        }
+
+        Assert.That(pool.Outstanding, Is.Zero);
+    }
+
+    // A remote that mixes channels must not make a message keep more than its lane is charged for.
+    [TestCase(FullLanePolicy.Wait, 8)]
+    [TestCase(FullLanePolicy.DropNewest, 600)]
+    public void A_message_that_is_left_alone_keeps_no_more_memory_than_its_own(FullLanePolicy policy, int size)
+    {
+        CountingPool pool = new();
+        ChannelDescriptor channel = new(1, "c") { ReceiveQueueCapacity = 1, WhenFull = policy };
+        ChannelDescriptor other = new(2, "other");
+        using StubPeer peer = new();
+        ReceiveAllowance allowance = new(long.MaxValue);
+        ReactorInbox inbox = new([channel, other]);
+        PeerLanes lanes = inbox.Open(allowance, CancellationToken.None);
+        using ChannelDemultiplexer demultiplexer = new(new ChannelTable([channel, other]), peer, [.. lanes.Lanes], allowance, new NoKeepAlive(), pool);
+        for (int i = 0; i < 10; i++)
+        {
+            demultiplexer.Accept(Packet.Message(1, true, new byte[size]), 20_000);
+            if (policy == FullLanePolicy.Wait)
+            {
+                demultiplexer.Accept(Packet.Message(2, false, new byte[3000]), 10_000);
+                demultiplexer.Accept(Packet.Message(2, true, []), 0);
+            }
+        }
+
+        demultiplexer.Deliver();
+        while (inbox.TryRead(out Envelope envelope))
+        {
+            if (envelope.Channel == channel)
+            {
+                Assert.That(MemoryMarshal.TryGetArray(envelope.Data, out ArraySegment<byte> segment), Is.True);
+                Assert.That(segment.Array, Has.Length.EqualTo(size));
+            }
+
+            envelope.Release();
         }
 
         Assert.That(pool.Outstanding, Is.Zero);
