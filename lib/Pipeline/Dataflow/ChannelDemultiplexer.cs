@@ -97,7 +97,11 @@ internal sealed class ChannelDemultiplexer : IDisposable
     {
         if (_arrived is { } arrived)
         {
-            Deliver(arrived.AsSpan(0, _count));
+            Span<Arrived> messages = arrived.AsSpan(0, _count);
+            Deliver(messages);
+
+            // Somebody else's from now on, who must not keep what these messages took.
+            messages.Clear();
             _count = 0;
             _arrived = null;
             ArrayPool<Arrived>.Shared.Return(arrived);

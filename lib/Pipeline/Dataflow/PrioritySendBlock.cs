@@ -103,8 +103,8 @@ public sealed class PrioritySendBlock : ITargetBlock<SerializedMessage>
     }
 
     /// <summary>
-    /// Queues a copy of a message that is serialised already, without waiting. When nothing has waited for the peer for 1 ms, it is also sealed and handed to the
-    /// transport within the call.
+    /// Queues a copy of a message that is serialised already, without waiting. When nothing has waited for the peer for 1 ms, one of up to 2 KiB is also sealed
+    /// and handed to the transport within the call.
     /// </summary>
     /// <param name="channel">The channel that the message is for.</param>
     /// <param name="message">The bytes of the message, which are the caller's again once this returns.</param>
