@@ -31,6 +31,7 @@ internal static class CommandLine
             FloodExperiment.CreateCommand(commands),
             CompareExperiment.CreateCommand(commands),
             ScaleExperiment.CreateCommand(commands),
+            EclipseExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
             CompareExperiment.CreateIdleCommand(host),
