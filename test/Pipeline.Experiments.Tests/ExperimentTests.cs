@@ -32,6 +32,10 @@ public sealed class ExperimentTests
     [TestCase("scale --part channels --channels 1,16 --duration 0.2 --runs 1", "parts,channels,runs", new[] { "arrives" })]
     [TestCase("scale --part senders,sizes --senders 1,5 --size 64,20Mi --total 256Ki --runs 1", "parts,senders,size,total,runs", new[] { "arrives" })]
     [TestCase(
+        "eclipse --rounds 60 --runs 1",
+        "attackers,honest,own_book_picks_%,own_list_picks_%,invented_book_picks_%,invented_list_picks_%,rounds,runs",
+        new[] { "Its own", "What it makes up", "old buckets", "With a list" })]
+    [TestCase(
         "flood --connections 300 --duration 0.3",
         "connections,made,before_p99_ms,sink_p99_ms,p50_ms,p99_ms,before_MB_s,MB_s,newcomer_max_ms,resident_MiB_max,open_max,open_after,close_wait_after",
         new[] { "of the floods is made", "arrives", "more than before", "never more", "left", "CLOSE_WAIT" },
