@@ -4,6 +4,7 @@ using Google.Protobuf;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Reactors;
+using Pipeline.Switching;
 using Pipeline.Transport;
 
 namespace Pipeline.Testing;
@@ -21,13 +22,18 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
     private readonly List<Reactor> _reactors = [];
     private ImmutableDictionary<TestPeer, Presence> _present = ImmutableDictionary<TestPeer, Presence>.Empty;
     private ImmutableArray<TestPeer> _shown = [];
+    private ImmutableHashSet<NodeId> _dialling = [];
     private ImmutableArray<IPeer> _good = [];
     private ImmutableArray<(AccessTarget Target, string Why, TimeSpan? Duration)> _bans = [];
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _started = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _isStopped;
 
     /// <inheritdoc />
     public NodeInfo NodeInfo { get; } = info ?? new TestPeer().NodeInfo with { Moniker = "test switch" };
+
+    /// <inheritdoc />
+    public Task Started => _started.Task;
 
     /// <inheritdoc />
     public IReadOnlyCollection<IPeer> Peers => Shown.Shown;
@@ -37,16 +43,26 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
     {
         get
         {
-            ImmutableArray<TestPeer> shown = Shown.Shown;
-            int outbound = shown.Count(peer => peer.IsOutbound);
-            return new PeerCounts(shown.Length - outbound, outbound, Dialling: 0, Unconditional: 0);
+            ImmutableDictionary<TestPeer, Presence> present;
+            int dialling;
+            lock (_gate)
+            {
+                present = _present;
+                dialling = _dialling.Count(id => present.Keys.All(peer => peer.Id != id));
+            }
+
+            int outbound = present.Keys.Count(peer => peer.IsOutbound);
+            return new PeerCounts(present.Count - outbound, outbound, dialling, Unconditional: 0);
         }
     }
 
     /// <summary>Nodes whose addresses must not be passed on. Default none.</summary>
     public ImmutableArray<NodeId> PrivatePeers { get; init; } = [];
 
-    /// <summary>What is there when a reactor dials. Null, the default: nobody can be reached.</summary>
+    /// <summary>Nodes that the switch is to be connected to at all times; it does not dial them by itself. Default none.</summary>
+    public ImmutableArray<NodeId> PersistentPeers { get; init; } = [];
+
+    /// <summary>What is there when a reactor dials; what it throws, the dial throws. Null, the default: nobody can be reached.</summary>
     public Func<NetAddress, TestPeer?>? Reachable { get; init; }
 
     /// <summary>The peers that were marked as good, in order.</summary>
@@ -99,6 +115,8 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
         {
             await reactor.OnStartAsync(cancellationToken).ConfigureAwait(false);
         }
+
+        _started.TrySetResult();
     }
 
     /// <summary>Removes all peers and stops the reactors. What one throws is thrown.</summary>
@@ -229,6 +247,18 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
     public bool IsPrivate(NodeId id) => PrivatePeers.Contains(id);
 
     /// <inheritdoc />
+    public bool IsPersistent(NodeId id) => PersistentPeers.Contains(id);
+
+    /// <inheritdoc />
+    public bool IsConnectedOrDialling(NodeId id)
+    {
+        lock (_gate)
+        {
+            return _dialling.Contains(id) || _present.Keys.Any(peer => peer.Id == id);
+        }
+    }
+
+    /// <inheritdoc />
     public IReadOnlyList<BroadcastResult> TryBroadcast(SerializedMessage message, IEnumerable<IPeer>? recipients = null)
     {
         ArgumentNullException.ThrowIfNull(message);
@@ -245,8 +275,29 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
     public async Task<IPeer> DialAsync(NetAddress address, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(address);
-        TestPeer peer = Reachable?.Invoke(address) ?? throw new IOException($"{address.DialString} cannot be reached: nobody is there in this test.");
-        return await ConnectAsync(peer).ConfigureAwait(false);
+        cancellationToken.ThrowIfCancellationRequested();
+        lock (_gate)
+        {
+            if (_dialling.Contains(address.Id) || _present.Keys.Any(peer => peer.Id == address.Id))
+            {
+                throw PeerSet.IsTaken(address.Id);
+            }
+
+            _dialling = _dialling.Add(address.Id);
+        }
+
+        try
+        {
+            TestPeer peer = Reachable?.Invoke(address) ?? throw new IOException($"{address.DialString} cannot be reached: nobody is there in this test.");
+            return await ConnectAsync(peer).ConfigureAwait(false);
+        }
+        finally
+        {
+            lock (_gate)
+            {
+                _dialling = _dialling.Remove(address.Id);
+            }
+        }
     }
 
     /// <inheritdoc />

@@ -33,6 +33,8 @@ internal sealed class PipelineMetrics : IMessageCounter, IDisposable
     private readonly Tally _handshakesRefused = new("direction", "reason");
     private readonly Tally _removed = new("direction", "reason");
     private readonly Tally _dials = new("outcome");
+    private readonly Tally _addresses = new("outcome");
+    private readonly Tally _exchangeFaults = new("fault");
     private long _bansAdded;
 
     // Guarded by _gate, and replaced, never changed. Invariant: what every peer has done that was ever added is seen in exactly one of them:
@@ -89,6 +91,8 @@ internal sealed class PipelineMetrics : IMessageCounter, IDisposable
         Counter("pipeline_peers_removed_total", PeerUnit, "Peers that have left.", () => _removed.Measure(_chainId));
         Gauge("pipeline_bans_active", "{ban}", "Bans that have not ended.", () => [new(activeBans?.Invoke() ?? 0, _chainId)]);
         Counter<long>("pipeline_bans_added_total", "{ban}", "Bans made.", () => [new(Volatile.Read(ref _bansAdded), _chainId)]);
+        Counter("pipeline_pex_addresses_total", "{address}", "Addresses that peers told, by what became of them.", () => _addresses.Measure(_chainId));
+        Counter("pipeline_pex_faults_total", "{fault}", "Peers that were banned for what they did in peer exchange.", () => _exchangeFaults.Measure(_chainId));
     }
 
     /// <summary>How many inbound connections became no peer, for each reason.</summary>
@@ -154,6 +158,12 @@ internal sealed class PipelineMetrics : IMessageCounter, IDisposable
 
     /// <summary>Somebody has been banned.</summary>
     public void BanAdded() => Interlocked.Increment(ref _bansAdded);
+
+    /// <summary>A peer has told an address.</summary>
+    public void AddressTold(string outcome) => _addresses.Count(outcome);
+
+    /// <summary>A peer has broken a rule of peer exchange.</summary>
+    public void ExchangeFault(string fault) => _exchangeFaults.Count(fault);
 
     /// <summary>Ends the instruments, unless a factory owns them.</summary>
     public void Dispose() => _meter.Dispose();

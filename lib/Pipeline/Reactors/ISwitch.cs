@@ -11,6 +11,9 @@ public interface ISwitch
     /// <summary>What this node says of itself.</summary>
     NodeInfo NodeInfo { get; }
 
+    /// <summary>Completes when the node and all its reactors have started, so that it may dial. Never does when it is stopped before.</summary>
+    Task Started { get; }
+
     /// <summary>The connected peers at this moment; a snapshot that does not change.</summary>
     IReadOnlyCollection<IPeer> Peers { get; }
 
@@ -28,6 +31,12 @@ public interface ISwitch
 
     /// <summary>Whether a node is one whose address must not be passed on to others (<c>private_peer_ids</c>).</summary>
     bool IsPrivate(NodeId id);
+
+    /// <summary>Whether a node is to be connected to at all times, so that the switch dials it by itself (<c>persistent_peers</c>).</summary>
+    bool IsPersistent(NodeId id);
+
+    /// <summary>Whether a node is a peer, is about to be or to be removed, or is being dialled: a dial would fail.</summary>
+    bool IsConnectedOrDialling(NodeId id);
 
     /// <summary>
     /// Queues a message for every peer that has its channel, without waiting, and says for each what became of it. The caller still has to

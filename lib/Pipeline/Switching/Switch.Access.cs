@@ -38,7 +38,7 @@ public sealed partial class Switch
     public void MarkGood(IPeer peer)
     {
         ArgumentNullException.ThrowIfNull(peer);
-        if (_options.AddressBook is { } book && FindAddress(peer) is { } address)
+        if (_options.AddressBook is { } book && peer.FindAddress() is { } address)
         {
             book.MarkGood(address);
         }
@@ -220,25 +220,5 @@ public sealed partial class Switch
                 peer.Stop(new DisconnectReason(DisconnectKind.Lazy, $"The peer did nothing useful for {time.TotalSeconds:0.###} s."));
             }
         }
-    }
-
-    /// <summary>Where a peer can be dialled; null when it does not say.</summary>
-    private static NetAddress? FindAddress(IPeer peer)
-    {
-        if (peer.DialledAddress is { } dialled)
-        {
-            return dialled;
-        }
-
-        string listening = peer.NodeInfo.ListenAddress;
-        int scheme = listening.IndexOf("://", StringComparison.Ordinal);
-        if (!NetAddress.TryParse($"{peer.Id}@{(scheme < 0 ? listening : listening[(scheme + 3)..])}", out NetAddress? said))
-        {
-            return null;
-        }
-
-        // One that listens everywhere listens where it came from.
-        bool isEverywhere = said.Ip is not null && (said.Ip.Equals(IPAddress.Any) || said.Ip.Equals(IPAddress.IPv6Any));
-        return isEverywhere ? NetAddress.FromEndPoint(peer.Id, new IPEndPoint(peer.RemoteEndPoint.Address, said.Port)) : said;
     }
 }

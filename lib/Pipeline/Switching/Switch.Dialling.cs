@@ -113,7 +113,8 @@ public sealed partial class Switch
         return removed is not null;
     }
 
-    internal bool IsPersistent(NodeId id)
+    /// <inheritdoc />
+    public bool IsPersistent(NodeId id)
     {
         lock (_gate)
         {

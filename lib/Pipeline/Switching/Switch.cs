@@ -29,6 +29,7 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
     private readonly TaskGroup _tasks = new();
     private readonly CancellationTokenSource _stopping = new();
     private readonly InboundGate _inbound;
+    private readonly TaskCompletionSource _started = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Guarded by _gate. Invariant: reactors are added only before the start; the stop happens once, and nothing starts after it.
@@ -86,6 +87,9 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
         : NetAddress.FromEndPoint(Id, _listener.LocalEndPoint);
 
     /// <inheritdoc />
+    public Task Started => _started.Task;
+
+    /// <inheritdoc />
     public IReadOnlyCollection<IPeer> Peers => _peers.Connected;
 
     /// <summary>Tasks of the switch that have not ended; for tests.</summary>
@@ -93,6 +97,12 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
 
     /// <inheritdoc />
     public PeerCounts Counts => _peers.Counts;
+
+    /// <summary>What the node counts.</summary>
+    internal PipelineMetrics Metrics => _metrics;
+
+    /// <inheritdoc />
+    public bool IsConnectedOrDialling(NodeId id) => _peers.Find(id) is not null;
 
     /// <summary>Adds a reactor. Possible only before the start.</summary>
     /// <exception cref="InvalidOperationException">The switch has been started, or the reactor has been added to one.</exception>
@@ -283,6 +293,8 @@ public sealed partial class Switch : ISwitch, IAsyncDisposable
             {
                 _tasks.TryRun(() => WatchForLazyPeersAsync(time));
             }
+
+            _started.SetResult();
         }
         catch
         {

@@ -1,0 +1,71 @@
+using Pipeline.Transport;
+
+namespace Pipeline.Discovery;
+
+/// <summary>Which addresses are not to be dialled yet, because that has failed.</summary>
+/// <remarks>Source: <c>docs/protocol.md</c>, peer exchange.</remarks>
+internal sealed class DialBackoffs(TimeProvider time, Random random)
+{
+    /// <summary>After more failures in a row an address is given up for a time; by then it has been tried for a day and a half.</summary>
+    public const int MaxFailures = 16;
+
+    private static readonly TimeSpan _maxJitter = TimeSpan.FromSeconds(1);
+
+    // Guarded by _gate.
+    private readonly Lock _gate = new();
+    private readonly Dictionary<NetAddress, (int Failures, long Since, TimeSpan Pause)> _failed = [];
+
+    public int Count
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _failed.Count;
+            }
+        }
+    }
+
+    public bool IsWaiting(NetAddress address)
+    {
+        lock (_gate)
+        {
+            return _failed.TryGetValue(address, out (int Failures, long Since, TimeSpan Pause) entry) && time.GetElapsedTime(entry.Since) < entry.Pause;
+        }
+    }
+
+    /// <summary>Says that a dial has failed, and how many have in a row.</summary>
+    public int Failed(NetAddress address)
+    {
+        lock (_gate)
+        {
+            int failures = _failed.GetValueOrDefault(address).Failures + 1;
+            TimeSpan pause = TimeSpan.FromSeconds(1L << Math.Min(failures, MaxFailures)) + (_maxJitter * random.NextDouble());
+            _failed[address] = (failures, time.GetTimestamp(), pause);
+            return failures;
+        }
+    }
+
+    public void Forget(NetAddress address)
+    {
+        lock (_gate)
+        {
+            _failed.Remove(address);
+        }
+    }
+
+    /// <summary>Forgets the addresses that nobody knows any more, so that there are never many more than those.</summary>
+    public void Prune(Func<NetAddress, bool> isKnown)
+    {
+        NetAddress[] all;
+        lock (_gate)
+        {
+            all = [.. _failed.Keys];
+        }
+
+        foreach (NetAddress address in all.Where(address => !isKnown(address)))
+        {
+            Forget(address);
+        }
+    }
+}
