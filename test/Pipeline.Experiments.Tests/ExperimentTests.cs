@@ -32,8 +32,8 @@ public sealed class ExperimentTests
     [TestCase("scale --part channels --channels 1,16 --duration 0.2 --runs 1", "parts,channels,runs", new[] { "arrives" })]
     [TestCase("scale --part senders,sizes --senders 1,5 --size 64,20Mi --total 256Ki --runs 1", "parts,senders,size,total,runs", new[] { "arrives" })]
     [TestCase(
-        "eclipse --rounds 60 --runs 1",
-        "attackers,honest,own_book_picks_%,own_list_picks_%,invented_book_picks_%,invented_list_picks_%,rounds,runs",
+        "eclipse --rounds 60 --runs 1 --duration 3s",
+        "attackers,honest,own_book_picks_%,own_list_picks_%,invented_book_picks_%,invented_list_picks_%,live_honest_outbound,live_attackers_inbound,rounds,runs",
         new[] { "Its own", "What it makes up", "old buckets", "With a list" })]
     [TestCase(
         "flood --connections 300 --duration 0.3",

@@ -40,7 +40,9 @@ internal sealed class Eclipse
     private const int MaxInbound = 40;
     private const int Looks = 2000;
     private const double Reachable = 0.7;
-    private const double Leaves = 0.05;
+    
+    /// <summary>The part of the peers that leave in a round.</summary>
+    public const double Leaves = 0.05;
 
     // How the experiment tells inventions from the truth; the memory cannot.
     private const ushort InventedPort = 26657;
@@ -71,6 +73,19 @@ internal sealed class Eclipse
 
     /// <summary>Whether the attacker owns an address, or made it up.</summary>
     public static bool IsOfAttacker(NetAddress address) => IsAttackers(address) || address.Port == InventedPort;
+
+    /// <summary>An address anywhere in the internet, but not the attacker's.</summary>
+    public static IPAddress AnyHost(Random random)
+    {
+        while (true)
+        {
+            IPAddress ip = new(unchecked((uint)random.Next(int.MinValue, int.MaxValue)));
+            if (ip.IsRoutable() && ip.GetAddressBytes()[0] is > 0 and < 224 && !_attackersNetwork.Contains(ip))
+            {
+                return ip;
+            }
+        }
+    }
 
     public EclipseRound Live(int number)
     {
@@ -123,18 +138,7 @@ internal sealed class Eclipse
         return shuffled[..count];
     }
 
-    private NetAddress AddressAnywhere()
-    {
-        while (true)
-        {
-            NetAddress address = Address(new IPAddress((long)(uint)_random.Next(int.MinValue, int.MaxValue)));
-            byte first = address.Ip!.GetAddressBytes()[0];
-            if (address.IsValid && address.IsRoutable && first is > 0 and < 224 && !IsAttackers(address))
-            {
-                return address;
-            }
-        }
-    }
+    private NetAddress AddressAnywhere() => Address(AnyHost(_random));
 
     private NetAddress Address(IPAddress ip)
     {

@@ -14,8 +14,10 @@ internal sealed record EclipseExperiment : Experiment
     private const int MaxNewBucketsOfInventions = 32;
     private const int MaxOldBuckets = 4;
     private const double MinHonest = 9;
+    private const double MinLiveHonest = 7;
     private const int NewBuckets = 256;
 
+    private static readonly TimeSpan DefaultDuration = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan _round = TimeSpan.FromSeconds(30);
     private static readonly (AttackerAnswer Answer, bool HasBook)[] _cases =
         [(AttackerAnswer.Own, true), (AttackerAnswer.Own, false), (AttackerAnswer.Invented, true), (AttackerAnswer.Invented, false)];
@@ -31,7 +33,8 @@ internal sealed record EclipseExperiment : Experiment
         $"A node among {Eclipse.HonestNodes:N0} honest ones, of which 70 % can be reached, in a network where an attacker has {Eclipse.Attackers} addresses of one /16. Each of them"
         + " answers whoever dials it, dials the node in each round, and holds 36 of its 40 inbound places, so that it is asked nine times out of ten. It answers with its own addresses, or"
         + $" with {AddressBook.MaxSelection} that it makes up anew each time. Measured is which part of the addresses that the node would dial is the attacker's, and which part of its outbound peers: with"
-        + " the library's address book, and with a plain list of as many addresses.";
+        + $" the library's address book, and with a plain list of as many addresses. Then the same with whole nodes: {LiveEclipse.HonestNodes} honest ones and {Eclipse.Attackers} of the attacker's, which tell"
+        + $" each other's addresses as they do in a network, with rounds of {LiveEclipse.Period.TotalMilliseconds} ms.";
 
     public static Command CreateCommand(ExperimentCommands commands)
     {
@@ -39,14 +42,15 @@ internal sealed record EclipseExperiment : Experiment
         return commands.Create(
             "eclipse",
             "An attacker with many addresses of one network wants to be all peers of a node; which part it gets.",
-            "Has no effect: the time is not the system's. [default: none]",
+            $"How long whole nodes are attacked. [default: {DefaultDuration.TotalSeconds} s]",
             DefaultRuns,
             [rounds],
             arguments => new EclipseExperiment { Rounds = arguments.GetValue(rounds) });
     }
 
-    public override Task<ExperimentResult> RunAsync(RunContext context)
+    public override async Task<ExperimentResult> RunAsync(RunContext context)
     {
+        IReadOnlyList<LiveLook> live = await AttackNodesAsync(context);
         int runs = context.Runs ?? DefaultRuns;
         List<Life> lives = [];
         foreach ((AttackerAnswer answer, bool hasBook) in _cases)
@@ -84,11 +88,22 @@ internal sealed record EclipseExperiment : Experiment
             fields[$"{prefix}_honest_outbound"] = of.Min(life => life.Honest);
         }
 
+        Table liveSeries = new("live", "Whole nodes: each round", "round", "honest_outbound", "attackers_outbound", "attackers_inbound") { IsSeries = true };
+        foreach (LiveLook look in live)
+        {
+            liveSeries.Add(look.Round, look.Honest, look.Attackers, look.Inbound);
+        }
+
+        // Once the node has had the time to find its peers.
+        LiveLook[] settled = [.. live.Skip(live.Count / 3)];
+        fields["live_honest_outbound"] = settled.Average(look => look.Honest);
+        fields["live_attackers_outbound"] = settled.Average(look => look.Attackers);
+        fields["live_attackers_inbound"] = settled.Average(look => look.Inbound);
         fields["rounds"] = Rounds;
         fields["runs"] = runs;
         Life[] own = Of(lives, AttackerAnswer.Own, hasBook: true);
         Life[] invented = Of(lives, AttackerAnswer.Invented, hasBook: true);
-        return Task.FromResult(new ExperimentResult(Name)
+        return new ExperimentResult(Name)
         {
             Fields = fields,
             Verdicts =
@@ -97,24 +112,35 @@ internal sealed record EclipseExperiment : Experiment
                 Verdict.AtMost($"What it makes up is in at most {MaxNewBucketsOfInventions} of {NewBuckets} new buckets", invented.Max(life => life.NewBuckets), MaxNewBucketsOfInventions, "buckets"),
                 Verdict.AtMost($"It is in at most {MaxOldBuckets} of 64 old buckets", own.Concat(invented).Max(life => life.OldBuckets), MaxOldBuckets, "buckets"),
                 Verdict.AtLeast($"At least {MinHonest} of {Eclipse.MaxOutbound} outbound peers are honest, on average over a run", own.Concat(invented).Min(life => life.Honest), MinHonest, "peers"),
+                Verdict.AtLeast($"Of a whole node's {Eclipse.MaxOutbound} outbound peers at least {MinLiveHonest} are honest, on average", settled.Average(look => look.Honest), MinLiveHonest, "peers"),
                 new Verdict(
                     "With a list it gets more of what is picked, however it answers",
                     $"{Share(AttackerAnswer.Own)}, {Share(AttackerAnswer.Invented)}",
                     Worst(AttackerAnswer.Own, true) < Worst(AttackerAnswer.Own, false) && Worst(AttackerAnswer.Invented, true) < Worst(AttackerAnswer.Invented, false)),
             ],
-            Tables = [table, series],
+            Tables = [table, series, liveSeries],
             Figures =
             [
                 new Figure("picks", "The part of the addresses that the node would dial that is the attacker's or made up by it, over a node's life.", () =>
                     Draw("What the attacker gets of the addresses to dial", "%", 100, lives, round => 100 * round.Picks)),
                 new Figure("outbound", $"How many of the {Eclipse.MaxOutbound} outbound peers that the node wants are there and honest, over its life. Made up addresses do not answer.", () =>
                     Draw("Honest outbound peers", "peers", Eclipse.MaxOutbound, lives, round => round.Honest)),
+                new Figure("live", "Whole nodes: what the peers of the node are, each round.", () => DrawLive(live)),
             ],
-        });
+        };
 
         double Worst(AttackerAnswer answer, bool hasBook) => Of(lives, answer, hasBook).Max(life => life.Last.Picks);
 
         string Share(AttackerAnswer answer) => $"{answer} {Readable.Number(100 * Worst(answer, true))} % against {Readable.Number(100 * Worst(answer, false))} %";
+    }
+
+    private static async Task<IReadOnlyList<LiveLook>> AttackNodesAsync(RunContext context)
+    {
+        await using LiveEclipse live = new();
+        IReadOnlyList<LiveLook> looks = await live.RunAsync(context.CreateRandom(0), context.Duration ?? DefaultDuration, context.CancellationToken);
+        LiveLook last = looks.Count > 0 ? looks[^1] : throw new ExperimentException("The time was too short to see anything; give it a longer --duration.");
+        context.Report($"whole nodes: after {Readable.Number(last.Round)} rounds {last.Honest} honest outbound peers, {last.Attackers} of the attacker's, and {last.Inbound} inbound");
+        return looks;
     }
 
     private static double Hours(int round) => (round + 1) * _round.TotalHours;
@@ -159,6 +185,18 @@ internal sealed record EclipseExperiment : Experiment
         }
 
         plot.Axes.SetLimitsY(0, most * 1.02);
+        plot.LegendBelow();
+        return plot.ToPng();
+    }
+
+    private static byte[] DrawLive(IReadOnlyList<LiveLook> looks)
+    {
+        ScottPlot.Plot plot = Chart.Create("Peers of a whole node under attack", "rounds of peer exchange", "peers");
+        double[] rounds = [.. looks.Select(look => look.Round)];
+        plot.Line(rounds, [.. looks.Select(look => (double)look.Inbound)], Chart.Palette[1], "the attacker's, inbound", pattern: ScottPlot.LinePattern.Dashed);
+        plot.Line(rounds, [.. looks.Select(look => (double)look.Attackers)], Chart.Palette[1], "the attacker's, outbound");
+        plot.Line(rounds, [.. looks.Select(look => (double)look.Honest)], Chart.Palette[0], "honest, outbound");
+        plot.Axes.SetLimitsY(0, 42);
         plot.LegendBelow();
         return plot.ToPng();
     }
