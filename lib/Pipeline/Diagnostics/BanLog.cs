@@ -22,4 +22,7 @@ internal static partial class BanLog
 
     [LoggerMessage(105, LogLevel.Warning, "There are {Capacity} bans, as many as are kept: from now on those that end first make room for new ones.")]
     public static partial void Full(ILogger logger, int capacity);
+
+    [LoggerMessage(106, LogLevel.Information, "The file of bans was read again: {Added} bans are new or longer, {Lifted} were lifted.")]
+    public static partial void ReadAgain(ILogger logger, int added, int lifted);
 }

@@ -22,10 +22,10 @@ internal readonly record struct AddressGroup(byte Kind, AddressBits First)
     // Hurricane Electric gives tunnels with a /48 to whoever asks for one.
     private const int TunnelBits = 36;
 
-    private static readonly IPNetwork _tunnels = IPNetwork.Parse("2001:470::/32");
+    private static readonly IPNetwork Tunnels = IPNetwork.Parse("2001:470::/32");
 
-    private static readonly AddressGroup _local = new(1, default);
-    private static readonly AddressGroup _unroutable = new(2, default);
+    private static readonly AddressGroup Local = new(1, default);
+    private static readonly AddressGroup Unroutable = new(2, default);
 
     /// <summary>The group of an address.</summary>
     /// <param name="ip">The address.</param>
@@ -34,12 +34,12 @@ internal readonly record struct AddressGroup(byte Kind, AddressBits First)
     {
         if (isStrict && ip.IsLocal())
         {
-            return _local;
+            return Local;
         }
 
         if (isStrict && !ip.IsRoutable())
         {
-            return _unroutable;
+            return Unroutable;
         }
 
         AddressBits bits = AddressBits.Of(ip);
@@ -49,7 +49,7 @@ internal readonly record struct AddressGroup(byte Kind, AddressBits First)
 
             // A Teredo address ends with the complement of the IPv4 address.
             : AddressRange.Rfc4380.Contains(ip) ? OfIPv4(~(uint)bits.Value)
-            : new AddressGroup(6, bits.First(_tunnels.Contains(ip) ? TunnelBits : IPv6Bits));
+            : new AddressGroup(6, bits.First(Tunnels.Contains(ip) ? TunnelBits : IPv6Bits));
     }
 
     /// <summary>Writes what tells the group from all others.</summary>

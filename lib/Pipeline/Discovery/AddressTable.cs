@@ -14,24 +14,26 @@ internal sealed class AddressTable(BucketPlacement placement, Random random)
     public const int BucketSize = 64;
 
     /// <summary>In how many new buckets an address may be.</summary>
-    public const int MaxNewBuckets = 4;
+    public const int MaxNewBuckets = BucketNumbers.Capacity;
 
     /// <summary>The most entries, whatever comes: one that finds its bucket full pushes another out.</summary>
     public const int Capacity = BucketSize * (BucketPlacement.NewBuckets + BucketPlacement.OldBuckets);
 
-    // Invariant: _byId holds each entry that is in a bucket, once, under the id of its address, and no other; a bucket holds at most BucketSize
-    // entries, each once; an entry's list of buckets says exactly where it is; NewCount and OldCount are the numbers of entries of each kind.
+    // Invariant: _byId holds each entry that is in a bucket, once, under the id of its address, and no other; so does the list of its kind, at its
+    // Position; a bucket holds at most BucketSize entries, each once; an entry's numbers of buckets say exactly where it is.
     private readonly Dictionary<NodeId, KnownAddress> _byId = [];
+    private readonly List<KnownAddress> _allNew = [];
+    private readonly List<KnownAddress> _allOld = [];
     private readonly List<KnownAddress>?[] _new = new List<KnownAddress>?[BucketPlacement.NewBuckets];
     private readonly List<KnownAddress>?[] _old = new List<KnownAddress>?[BucketPlacement.OldBuckets];
 
-    public int NewCount { get; private set; }
+    public int NewCount => _allNew.Count;
 
-    public int OldCount { get; private set; }
+    public int OldCount => _allOld.Count;
 
     public int Count => NewCount + OldCount;
 
-    public IReadOnlyCollection<KnownAddress> Entries => _byId.Values;
+    public IEnumerable<KnownAddress> Entries => _allNew.Concat(_allOld);
 
     public KnownAddress? Find(NodeId id) => _byId.GetValueOrDefault(id);
 
@@ -59,17 +61,8 @@ internal sealed class AddressTable(BucketPlacement placement, Random random)
     {
         Debug.Assert(!entry.IsOld && entry.Buckets.Count > 0, "Only an entry in a new bucket may become old.");
         Remove(entry);
-        int index = placement.OldBucket(entry.Address);
-        if (_old[index] is { Count: BucketSize } full)
-        {
-            KnownAddress displaced = Oldest(full);
-            Leave(displaced, index);
-            displaced.IsOld = false;
-            AddNew(displaced, displaced.Source, now);
-        }
-
         entry.IsOld = true;
-        Enter(entry, index);
+        AddOld(entry, now);
     }
 
     /// <summary>Takes an entry out of all its buckets.</summary>
@@ -97,12 +90,13 @@ internal sealed class AddressTable(BucketPlacement placement, Random random)
 
         if (entry.Buckets.Count == 0)
         {
-            bool wasOld = entry.IsOld;
-            entry.IsOld = false;
-            AddNew(entry, entry.Source, now);
-            if (wasOld)
+            if (entry.IsOld)
             {
-                Promote(entry, now);
+                AddOld(entry, now);
+            }
+            else
+            {
+                AddNew(entry, entry.Source, now);
             }
         }
     }
@@ -124,28 +118,67 @@ internal sealed class AddressTable(BucketPlacement placement, Random random)
 
         // With a bias of 0 or 100 there may be nothing of the kind that is wanted: then the other is better than none.
         bool isOld = OldCount > 0 && (NewCount == 0 || (ofNew + ofOld) * random.NextDouble() < ofOld);
-        List<KnownAddress>[] filled = [.. (isOld ? _old : _new).Where(bucket => bucket is { Count: > 0 })!];
-        List<KnownAddress> bucket = filled[random.Next(filled.Length)];
+        List<KnownAddress>?[] buckets = isOld ? _old : _new;
+        int chosen = random.Next(buckets.Count(static bucket => bucket is { Count: > 0 }));
+        List<KnownAddress> bucket = buckets.Where(static bucket => bucket is { Count: > 0 }).ElementAt(chosen)!;
         return bucket[random.Next(bucket.Count)];
     }
 
-    /// <summary>Different entries, in random order.</summary>
+    /// <summary>Different entries of both kinds, in random order.</summary>
     /// <param name="count">The most of them.</param>
-    /// <param name="isOld">Whether old ones or new ones; null for all.</param>
-    public KnownAddress[] Select(int count, bool? isOld = null)
+    public KnownAddress[] Select(int count)
     {
-        KnownAddress[] all = [.. isOld is null ? _byId.Values : _byId.Values.Where(entry => entry.IsOld == isOld)];
-        count = Math.Min(count, all.Length);
-        for (int i = 0; i < count; i++)
+        KnownAddress[] chosen = new KnownAddress[Math.Min(count, Count)];
+        int ofNew = 0;
+        for (int i = 0; i < chosen.Length; i++)
         {
-            int chosen = random.Next(i, all.Length);
-            (all[i], all[chosen]) = (all[chosen], all[i]);
+            bool isNew = random.Next(Count - i) < NewCount - ofNew;
+            chosen[i] = isNew ? Shuffle(_allNew, ofNew++) : Shuffle(_allOld, i - ofNew);
         }
 
-        return all[..count];
+        return chosen;
+    }
+
+    /// <summary>Different entries of one kind, in random order.</summary>
+    /// <param name="count">The most of them.</param>
+    /// <param name="isOld">Whether old ones or new ones.</param>
+    public KnownAddress[] Select(int count, bool isOld)
+    {
+        List<KnownAddress> all = isOld ? _allOld : _allNew;
+        KnownAddress[] chosen = new KnownAddress[Math.Min(count, all.Count)];
+        for (int i = 0; i < chosen.Length; i++)
+        {
+            chosen[i] = Shuffle(all, i);
+        }
+
+        return chosen;
+    }
+
+    private void AddOld(KnownAddress entry, DateTimeOffset now)
+    {
+        int index = placement.OldBucket(entry.Address);
+        if (_old[index] is { Count: BucketSize } full)
+        {
+            KnownAddress displaced = Oldest(full);
+            Leave(displaced, index);
+            displaced.IsOld = false;
+            AddNew(displaced, displaced.Source, now);
+        }
+
+        Enter(entry, index);
     }
 
     private static KnownAddress Oldest(List<KnownAddress> bucket) => bucket.MinBy(entry => entry.LastAttempt)!;
+
+    /// <summary>Puts a random one of those from a position on there, so that a few are chosen at the cost of a few.</summary>
+    private KnownAddress Shuffle(List<KnownAddress> all, int position)
+    {
+        int other = random.Next(position, all.Count);
+        (all[position], all[other]) = (all[other], all[position]);
+        all[other].Position = other;
+        all[position].Position = position;
+        return all[position];
+    }
 
     private void Enter(KnownAddress entry, int index)
     {
@@ -154,8 +187,10 @@ internal sealed class AddressTable(BucketPlacement placement, Random random)
         entry.Buckets.Add(index);
         if (entry.Buckets.Count == 1)
         {
+            List<KnownAddress> all = entry.IsOld ? _allOld : _allNew;
             _byId.Add(entry.Address.Id, entry);
-            Counted(entry, 1);
+            entry.Position = all.Count;
+            all.Add(entry);
         }
     }
 
@@ -168,20 +203,11 @@ internal sealed class AddressTable(BucketPlacement placement, Random random)
         entry.Buckets.Remove(index);
         if (entry.Buckets.Count == 0)
         {
+            List<KnownAddress> all = entry.IsOld ? _allOld : _allNew;
             _byId.Remove(entry.Address.Id);
-            Counted(entry, -1);
-        }
-    }
-
-    private void Counted(KnownAddress entry, int change)
-    {
-        if (entry.IsOld)
-        {
-            OldCount += change;
-        }
-        else
-        {
-            NewCount += change;
+            all[^1].Position = entry.Position;
+            all[entry.Position] = all[^1];
+            all.RemoveAt(all.Count - 1);
         }
     }
 }

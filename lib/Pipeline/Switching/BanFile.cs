@@ -8,17 +8,21 @@ namespace Pipeline.Switching;
 /// <summary>Bans as a file has them: the page docs/concepts/access.md shows it.</summary>
 /// <param name="Bans">Those that could be read.</param>
 /// <param name="Fault">What is wrong with the file, as the end of a sentence; null when nothing is.</param>
-internal sealed record BanFile(ImmutableArray<Ban> Bans, string? Fault)
+internal sealed record BanFile(ImmutableArray<Ban> Bans, string? Fault) : IFileContent<BanFile>
 {
     private const int Version = 1;
 
     // Longer than any: a message about a wrong one repeats it.
     private const int MaxTargetLength = 100;
 
+    public int Count => Bans.Length;
+
     private static ReadOnlySpan<byte> ByteOrderMark => [0xef, 0xbb, 0xbf];
 
     /// <summary>The most bytes of a file with a number of bans: a reason may be all escapes, of six bytes for each character.</summary>
     public static long MaxSize(int bans) => 1024 + (bans * (512L + (6 * BanList.MaxReasonLength)));
+
+    public static BanFile Nothing(string? fault) => new([], fault);
 
     public static byte[] Write(ImmutableArray<Ban> bans)
     {

@@ -23,9 +23,15 @@ public sealed class BanList : IAsyncDisposable
     /// <summary>How many characters of a reason are kept.</summary>
     public const int MaxReasonLength = 256;
 
+    /// <summary>How long a change waits for others before all are written.</summary>
+    internal static readonly TimeSpan SavePause = TimeSpan.FromMilliseconds(250);
+
     private readonly TimeProvider _timeProvider;
     private readonly ILogger _logger;
-    private readonly BanStore? _store;
+    private readonly KeptFile<BanFile>? _file;
+
+    // What the file has, as far as is known; owned by the loop of the file.
+    private ImmutableArray<Ban> _saved = [];
 
     // Guarded by _gate. Invariant: _byTarget and _byEnd hold the same entries, at most Capacity of them and one for a target.
     private readonly Lock _gate = new();
@@ -52,49 +58,59 @@ public sealed class BanList : IAsyncDisposable
     internal BanList(string path, int capacity, TimeProvider? timeProvider, ILogger<BanList>? logger, Action<string, byte[]> replace)
         : this(capacity, timeProvider, logger)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        if (Directory.Exists(path))
-        {
-            throw new ArgumentException($"'{path}' is a folder. Bans are kept in a file, such as '{Path.Combine(path, "bans.json")}'.", nameof(path));
-        }
-
-        if (IsDevice(Path.GetFullPath(path)))
-        {
-            throw new ArgumentException($"'{path}' is no place for a file. For bans that are not kept, make a list without one.", nameof(path));
-        }
-
-        // A file that was written with a larger capacity is read all the same.
-        long maxSize = BanFile.MaxSize(Math.Max(capacity, 2 * DefaultCapacity));
-        _store = new BanStore(path, maxSize, () => Bans, replace, _timeProvider, _logger);
+        _file = new KeptFile<BanFile>(
+            new KeptFileOptions(path, "bans", "list", "bans.json")
+            {
+                // A file that was written with a larger capacity is read all the same.
+                MaxSize = BanFile.MaxSize(Math.Max(capacity, 2 * DefaultCapacity)),
+                Pause = SavePause,
+                Save = () =>
+                {
+                    ImmutableArray<Ban> bans = Bans;
+                    replace(path, BanFile.Write(bans));
+                    _saved = bans;
+                },
+                TimeProvider = _timeProvider,
+                LogDamage = problem => BanLog.FileDamaged(_logger, problem),
+                LogFailure = (path, reason) => BanLog.WriteFailed(_logger, path, reason),
+                LogRecovery = path => BanLog.WrittenAgain(_logger, path),
+            },
+            TakeAgain,
+            out BanFile file);
         DateTimeOffset now = _timeProvider.GetUtcNow();
         lock (_gate)
         {
-            foreach (Ban ban in _store.OpenedBans)
+            foreach (Ban ban in file.Bans)
             {
                 TryAdd(WithShortReason(ban), now);
             }
+
+            _saved = [.. _byEnd.Select(entry => entry.Ban)];
         }
 
-        if (_store.Problem is not null && _byEnd.Count > 0)
+        if (_file.Problem is not null && _saved.Length > 0)
         {
             // The file that they were read from has been moved.
-            _store.SetChanged();
+            _file.SaveSoon();
         }
     }
 
     /// <summary>
     /// Raised when somebody was banned, or for longer, after lookups find the ban; on the thread of who did it, with no lock held. Not raised
-    /// for bans that were in the file.
+    /// for bans that were in the file when it was opened; for those that <see cref="ReloadAsync"/> found it is.
     /// </summary>
     public event Action<Ban>? Added;
+
+    /// <summary>Raised when a ban was lifted before its end, like <see cref="Added"/>.</summary>
+    internal event Action<AccessTarget>? Lifted;
 
     /// <summary>The most bans that are kept. When there are more, those that end first are dropped.</summary>
     public int Capacity { get; }
 
     /// <summary>
-    /// What was wrong with the file when the list was opened, and where it is now, for people (it is logged too). Null when nothing was.
+    /// What was wrong with the file when it was last read, and where it is now, for people (it is logged too). Null when nothing was.
     /// </summary>
-    public string? FileProblem => _store?.Problem;
+    public string? FileProblem => _file?.Problem;
 
     /// <summary>How many bans there are at this moment.</summary>
     public int Count
@@ -179,7 +195,7 @@ public sealed class BanList : IAsyncDisposable
             isFullNow = _wasFull && !wasFull;
         }
 
-        _store?.SetChanged();
+        _file?.SaveSoon();
         BanLog.Added(_logger, ban);
         if (isFullNow)
         {
@@ -205,8 +221,9 @@ public sealed class BanList : IAsyncDisposable
             Drop(entry);
         }
 
-        _store?.SetChanged();
+        _file?.SaveSoon();
         BanLog.Removed(_logger, target);
+        Lifted?.Invoke(target);
         return true;
     }
 
@@ -234,16 +251,102 @@ public sealed class BanList : IAsyncDisposable
     /// <summary>Writes what was changed before to the file.</summary>
     /// <returns>True when all is on disk, or there is no file; false when it cannot be written, which is logged.</returns>
     public Task<bool> FlushAsync(CancellationToken cancellationToken = default) =>
-        (_store?.FlushAsync() ?? Task.FromResult(true)).WaitAsync(cancellationToken);
+        (_file?.FlushAsync() ?? Task.FromResult(true)).WaitAsync(cancellationToken);
+
+    /// <summary>
+    /// Reads the file again, after somebody has edited it: what it has holds, and what is not in it any more is lifted, as is everything when it is
+    /// gone. Changes that were made here and were not yet written are kept, and written. A file that is damaged is moved aside, and the list stays as it
+    /// is and is written; see <see cref="FileProblem"/>. Without a file nothing happens.
+    /// </summary>
+    /// <returns>True when the file was read; false when it was damaged, or could not be written when that was necessary, which is logged.</returns>
+    /// <exception cref="ObjectDisposedException">The list has been disposed of.</exception>
+    /// <exception cref="AggregateException">Handlers of <see cref="Added"/> have thrown. The list is as the file has it all the same.</exception>
+    public Task<bool> ReloadAsync(CancellationToken cancellationToken = default) =>
+        (_file?.ReloadAsync() ?? Task.FromResult(true)).WaitAsync(cancellationToken);
 
     /// <summary>Writes what was changed before to the file, and ends. What is changed later is in memory only.</summary>
-    public ValueTask DisposeAsync() => _store?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public ValueTask DisposeAsync() => _file?.DisposeAsync() ?? ValueTask.CompletedTask;
 
-    // A file that is damaged is moved, and one that is written is replaced: for root, /dev/null too, which people name to get rid of things.
-    private static bool IsDevice(string fullPath) =>
-        !OperatingSystem.IsWindows()
-        && fullPath.StartsWith("/dev/", StringComparison.Ordinal)
-        && !fullPath.StartsWith("/dev/shm/", StringComparison.Ordinal);
+    // Called by the loop of the file. What was changed here since the file was written wins over what it has, unless both ban and it does so for longer.
+    private bool TakeAgain(BanFile file)
+    {
+        DateTimeOffset now = _timeProvider.GetUtcNow();
+        Dictionary<AccessTarget, Ban> theirs = [];
+        foreach (Ban ban in file.Bans.Where(ban => ban.End > now))
+        {
+            if (!theirs.TryGetValue(ban.Target, out Ban? other) || other.End < ban.End)
+            {
+                theirs[ban.Target] = WithShortReason(ban);
+            }
+        }
+
+        Dictionary<AccessTarget, Ban> saved = _saved.ToDictionary(ban => ban.Target);
+        List<Ban> added = [];
+        List<AccessTarget> lifted = [];
+        bool isNewer = false;
+        lock (_gate)
+        {
+            DropEnded(now);
+            Dictionary<AccessTarget, Ban> mine = _byEnd.ToDictionary(entry => entry.Ban.Target, entry => entry.Ban);
+            foreach (AccessTarget target in mine.Keys.Union(theirs.Keys))
+            {
+                Ban? here = mine.GetValueOrDefault(target);
+                Ban? there = theirs.GetValueOrDefault(target);
+                Ban? before = saved.GetValueOrDefault(target);
+                bool isOfHere = !IsSame(here, before)
+                    && (here is null ? IsSame(there, before) : there is null || there.End <= here.End);
+                if (isOfHere)
+                {
+                    isNewer |= !IsSame(here, there);
+                }
+                else if (!IsSame(here, there))
+                {
+                    if (here is not null)
+                    {
+                        Drop(_byTarget[target]!);
+                    }
+
+                    if (there is null)
+                    {
+                        lifted.Add(target);
+                    }
+                    else if (TryAdd(there, now) && (here is null || here.End < there.End))
+                    {
+                        added.Add(there);
+                    }
+                }
+            }
+        }
+
+        _saved = [.. theirs.Values];
+        BanLog.ReadAgain(_logger, added.Count, lifted.Count);
+        List<Exception> faults = [];
+        Raise(added, Added);
+        Raise(lifted, Lifted);
+        return faults.Count == 0 ? isNewer : throw new AggregateException(faults);
+
+        // One handler's fault must not keep the others from the rest.
+        void Raise<TChange>(List<TChange> changes, Action<TChange>? handlers)
+        {
+            foreach (TChange change in changes)
+            {
+                foreach (Action<TChange> handler in Delegate.EnumerateInvocationList(handlers))
+                {
+                    try
+                    {
+                        handler(change);
+                    }
+                    catch (Exception e)
+                    {
+                        faults.Add(e);
+                    }
+                }
+            }
+        }
+
+        // A beginning that the file does not tell is another at each reading.
+        static bool IsSame(Ban? one, Ban? other) => (one?.End, one?.Reason) == (other?.End, other?.Reason);
+    }
 
     // Called with the gate held, as those below.
     private bool TryAdd(Ban ban, DateTimeOffset now)

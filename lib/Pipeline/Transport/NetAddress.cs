@@ -68,6 +68,9 @@ public sealed record NetAddress(NodeId Id, string Host, ushort Port)
         return [.. found.OrderBy(ip => ip.AddressFamily == AddressFamily.InterNetwork ? 0 : 1).Select(ip => new IPEndPoint(Unmapped(ip), Port))];
     }
 
+    /// <summary>The same with the one text that an IP address has; as it is when the host is a name.</summary>
+    internal NetAddress WithPlainHost() => Ip?.ToString() is { } host && host != Host ? this with { Host = host } : this;
+
     /// <summary><c>id@host:port</c>.</summary>
     public override string ToString() => $"{Id}@{DialString}";
 

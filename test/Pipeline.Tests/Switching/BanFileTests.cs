@@ -130,17 +130,17 @@ public sealed class BanFileTests
             bans.Add(AccessTarget.Of(new IPAddress([10, 1, (byte)(i >> 8), (byte)i])), "A burst.", duration: null);
         }
 
-        disk.Time.Advance(BanStore.Pause - TimeSpan.FromTicks(1));
+        disk.Time.Advance(BanList.SavePause - TimeSpan.FromTicks(1));
         Assert.That(disk.Written, Is.Empty);
         disk.Time.Advance(TimeSpan.FromTicks(1));
         await disk.UntilAsync(written => written.Count == 1, cancellationToken);
         Assert.That(disk.Written[0].Bans, Has.Length.EqualTo(1000));
 
         await disk.UntilPausedAfterAsync(() => bans.Remove(Target), cancellationToken);
-        disk.Time.Advance(BanStore.Pause);
+        disk.Time.Advance(BanList.SavePause);
         await disk.UntilAsync(written => written.Count == 2, cancellationToken);
         Assert.That(disk.Written[1].Bans, Has.Length.EqualTo(999));
-        Assert.That(BanStore.Pause, Is.LessThan(TimeSpan.FromSeconds(1)));
+        Assert.That(BanList.SavePause, Is.LessThan(TimeSpan.FromSeconds(1)));
     }
 
     [Test]
@@ -198,7 +198,7 @@ public sealed class BanFileTests
 
         disk.Fault = null;
         await disk.UntilPausedAfterAsync(() => bans.Add(AccessTarget.Parse("10.0.0.2"), "Second.", duration: null), cancellationToken);
-        disk.Time.Advance(BanStore.Pause);
+        disk.Time.Advance(BanList.SavePause);
         await disk.UntilAsync(written => written.Count == 1, cancellationToken);
 
         Assert.That(await bans.FlushAsync(cancellationToken), Is.True);
@@ -466,6 +466,131 @@ public sealed class BanFileTests
     [TestCase("/tmp/..//dev/./no-such-bans")]
     public void A_device_is_no_file(string path) =>
         Assert.That(() => BanList.Open(path), Throws.ArgumentException.With.Message.Contains("make a list without one"));
+
+    [Test]
+    public async Task A_file_that_is_read_again_counts_and_what_was_not_written_yet_is_kept(CancellationToken cancellationToken)
+    {
+        // A disk that does not write by itself, because its clock stands still.
+        TimedDisk disk = new() { Path = FilePath };
+        File.WriteAllBytes(FilePath, BanFile.Write([Permanent(1), Permanent(2), Permanent(3), Permanent(6)]));
+        await using BanList bans = disk.Open();
+        ConcurrentQueue<Ban> added = [];
+        ConcurrentQueue<AccessTarget> lifted = [];
+        bans.Added += added.Enqueue;
+        bans.Lifted += lifted.Enqueue;
+        bans.Add(Permanent(4));
+        bans.Remove(Permanent(3).Target);
+        added.Clear();
+        lifted.Clear();
+
+        // By hand: number 1 stays, 2 is gone, 5 is new, 6 ends earlier; of 4, and of the end of 3, the file does not know.
+        File.WriteAllBytes(FilePath, BanFile.Write([Permanent(1), Permanent(3), Permanent(5), Permanent(6) with { Until = Now.AddDays(1) }]));
+        Assert.That(await bans.ReloadAsync(cancellationToken), Is.True);
+
+        Assert.That(bans.Bans, Is.EquivalentTo(new[] { Permanent(1), Permanent(4), Permanent(5), Permanent(6) with { Until = Now.AddDays(1) } }));
+        Assert.That(added, Is.EqualTo(new[] { Permanent(5) }));
+        Assert.That(lifted, Is.EqualTo(new[] { Permanent(2).Target }));
+        Assert.That(disk.Written.Single().Bans, Is.EquivalentTo(bans.Bans));
+        Assert.That((bans.FileProblem, disk.Log.Entries.Count(entry => entry.Id == 106)), Is.EqualTo(((string?)null, 1)));
+    }
+
+    [Test]
+    public async Task A_file_that_has_not_changed_changes_nothing_when_it_is_read_again(CancellationToken cancellationToken)
+    {
+        const string content = """{ "version": 1, "bans": [ { "target": "10.0.0.1", "reason": "Neither time is told." } ] }""";
+        File.WriteAllText(FilePath, content);
+        TimedDisk disk = new() { Path = FilePath };
+        await using BanList bans = disk.Open();
+        bans.Added += _ => Assert.Fail("Nobody was banned.");
+        bans.Lifted += _ => Assert.Fail("No ban was lifted.");
+        disk.Time.Advance(TimeSpan.FromHours(1));
+
+        Assert.That(await bans.ReloadAsync(cancellationToken), Is.True);
+        Assert.That(await bans.ReloadAsync(cancellationToken), Is.True);
+
+        Assert.That(disk.Written, Is.Empty);
+        Assert.That(File.ReadAllText(FilePath), Is.EqualTo(content));
+        Assert.That(bans.Count, Is.EqualTo(1));
+    }
+
+    [Test]
+    public async Task A_damaged_file_that_is_read_again_is_set_aside_and_the_list_stays(CancellationToken cancellationToken)
+    {
+        File.WriteAllBytes(FilePath, BanFile.Write([Permanent(1)]));
+        RecordedLog<BanList> log = new();
+        await using BanList bans = BanList.Open(FilePath, timeProvider: new FakeTimeProvider(Now), logger: log);
+        File.WriteAllText(FilePath, """{ "version": 1, "bans": [ { "target": "10.0.0.2" }, { "target": "all" } ] }""");
+
+        Assert.That(await bans.ReloadAsync(cancellationToken), Is.False);
+
+        Assert.That(bans.Bans, Is.EqualTo(new[] { Permanent(1) }));
+        Assert.That(bans.FileProblem, Does.Contain("1 of its 2 bans cannot be read").And.EndsWith("; the list stays as it is, and is written again."));
+        Assert.That(log.Entries, Is.EqualTo(new[] { (100, LogLevel.Error, bans.FileProblem!) }));
+        Assert.That(BanFile.Read(File.ReadAllBytes(FilePath), Now).Bans, Is.EqualTo(new[] { Permanent(1) }));
+        Assert.That(FilesAside, Has.Length.EqualTo(1));
+
+        Assert.That(await bans.ReloadAsync(cancellationToken), Is.True);
+        Assert.That((bans.FileProblem, bans.Count), Is.EqualTo(((string?)null, 1)));
+    }
+
+    [Test]
+    public async Task A_file_that_is_gone_bans_nobody_when_it_is_read_again(CancellationToken cancellationToken)
+    {
+        File.WriteAllBytes(FilePath, BanFile.Write([Permanent(1)]));
+        await using BanList bans = BanList.Open(FilePath, timeProvider: new FakeTimeProvider(Now));
+        File.Delete(FilePath);
+
+        Assert.That(await bans.ReloadAsync(cancellationToken), Is.True);
+
+        Assert.That((bans.Count, File.Exists(FilePath)), Is.EqualTo((0, false)));
+    }
+
+    [Test]
+    public async Task A_handler_that_throws_while_the_file_is_read_again_keeps_nobody_else_from_hearing(CancellationToken cancellationToken)
+    {
+        await using BanList bans = BanList.Open(FilePath, timeProvider: new FakeTimeProvider(Now));
+        ConcurrentQueue<Ban> heard = [];
+        bans.Added += _ => throw new InvalidOperationException("A handler.");
+        bans.Added += heard.Enqueue;
+        File.WriteAllBytes(FilePath, BanFile.Write([Permanent(1), Permanent(2)]));
+
+        Assert.That(() => bans.ReloadAsync(cancellationToken), Throws.InstanceOf<AggregateException>());
+
+        Assert.That((heard.Count, bans.Count), Is.EqualTo((2, 2)));
+        bans.Remove(Permanent(1).Target);
+        Assert.That(await bans.FlushAsync(cancellationToken), Is.True);
+        Assert.That(BanFile.Read(File.ReadAllBytes(FilePath), Now).Bans, Has.Length.EqualTo(1));
+    }
+
+    [Test]
+    public async Task A_list_without_a_file_has_none_to_read_and_one_that_has_ended_does_not(CancellationToken cancellationToken)
+    {
+        BanList bans = BanList.Open(FilePath);
+        await bans.DisposeAsync();
+        Assert.That(() => bans.ReloadAsync(cancellationToken), Throws.InstanceOf<ObjectDisposedException>());
+
+        BanList inMemory = new();
+        inMemory.Add(Permanent(1));
+        Assert.That(await inMemory.ReloadAsync(cancellationToken), Is.True);
+        Assert.That(inMemory.Count, Is.EqualTo(1));
+    }
+
+    [Test]
+    public async Task What_a_killed_process_left_unfinished_is_deleted_and_nothing_else(CancellationToken cancellationToken)
+    {
+        string leftover = $"{FilePath}.{Guid.NewGuid():N}.tmp";
+        string[] others = [$"{FilePath}.tmp", $"{FilePath}.7.tmp", Path.Combine(_folder, $"other.json.{Guid.NewGuid():N}.tmp"), $"{FilePath}.{Guid.NewGuid():N}"];
+        foreach (string path in others.Prepend(leftover))
+        {
+            await File.WriteAllTextAsync(path, "Half", cancellationToken);
+        }
+
+        await using BanList bans = BanList.Open(FilePath);
+
+        Assert.That(Directory.GetFiles(_folder), Is.EquivalentTo(others));
+    }
+
+    private static Ban Permanent(byte number) => new(AccessTarget.Of(new IPAddress([10, 0, 0, number])), $"Number {number}.", Now, null);
 
     /// <summary>A disk whose faults, and a clock whose time, the test decides.</summary>
     private sealed class TimedDisk
