@@ -38,6 +38,9 @@ public abstract class ConfigurationKey
     /// <summary>The default as documentation has it: <see cref="Default"/>, or where it comes from when it depends on the machine.</summary>
     public string DocumentedDefault { get; internal init; }
 
+    /// <summary>Whether a change takes effect while the node runs, when it reads its configuration again. Else it does at the next start.</summary>
+    public bool IsReloadable { get; internal init; }
+
     /// <summary>Whether the file has the value without quotes.</summary>
     internal abstract bool IsBare { get; }
 

@@ -185,19 +185,21 @@ internal static class ConfigurationKeys
             "p2p.allow",
             "",
             ValueKind.Targets,
-            "When not empty, only these may be peers.",
-            static (configuration, value) => configuration with { AccessRules = configuration.AccessRules with { Allow = value } }),
+            "When not empty, only these may be peers. Read again on SIGHUP.",
+            static (configuration, value) => configuration with { AccessRules = configuration.AccessRules with { Allow = value } })
+        { IsReloadable = true },
         new ConfigurationKey<ImmutableArray<AccessTarget>>(
             "p2p.deny",
             "",
             ValueKind.Targets,
-            "These may not be peers, whatever allow says.",
-            static (configuration, value) => configuration with { AccessRules = configuration.AccessRules with { Deny = value } }),
+            "These may not be peers, whatever allow says. Read again on SIGHUP.",
+            static (configuration, value) => configuration with { AccessRules = configuration.AccessRules with { Deny = value } })
+        { IsReloadable = true },
         new ConfigurationKey<string>(
             "p2p.ban_file",
             "config/bans.json",
             ValueKind.OptionalFile("config/bans.json"),
-            "The file with the bans. Empty: they are forgotten when the node stops.",
+            "The file with the bans, which is read again on SIGHUP. Empty: they are forgotten when the node stops.",
             static (configuration, value) => configuration with { BanFile = value.Length == 0 ? null : configuration.Home.Resolve(value) }),
         new ConfigurationKey<TimeSpan>(
             "p2p.ban_time",
