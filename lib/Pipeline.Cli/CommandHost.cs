@@ -1,4 +1,7 @@
 using System.Text;
+using Microsoft.Extensions.Logging;
+using Pipeline.Cli.Logging;
+using Pipeline.Hosting.Configuration;
 using Spectre.Console;
 
 namespace Pipeline.Cli;
@@ -9,6 +12,12 @@ namespace Pipeline.Cli;
 /// <param name="Terminal">The screen behind <paramref name="Output"/> when a person watches one that can be redrawn; null otherwise.</param>
 internal sealed record CommandHost(TextWriter Output, TextWriter Error, IAnsiConsole? Terminal) : IDisposable
 {
+    /// <summary>The environment variables. Default: the process's.</summary>
+    public IReadOnlyDictionary<string, string> Environment { get; init; } = EnvironmentVariables.OfProcess();
+
+    /// <summary>Makes loggers that write to <see cref="Error"/>.</summary>
+    public ILoggerFactory CreateLoggerFactory(LogLevel least, LogFormat format) => new TextLoggerFactory(Error, least, format, TimeProvider.System);
+
     public static CommandHost ForConsole()
     {
         if (Console.IsOutputRedirected)

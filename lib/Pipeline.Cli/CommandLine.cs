@@ -1,7 +1,10 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 using System.Reflection;
 using Pipeline.Cli.Commands;
+using Pipeline.Hosting.Configuration;
 
 namespace Pipeline.Cli;
 
@@ -11,12 +14,21 @@ internal static class CommandLine
     /// <summary>Runs what <paramref name="args"/> ask for and returns the process's <see cref="ExitCode"/>.</summary>
     public static async Task<int> RunAsync(IReadOnlyList<string> args, CommandHost host, CancellationToken cancellationToken)
     {
+        CommonOptions common = new();
         RootCommand root = new("Peer-to-peer connections as dataflow: CometBFT's peer-to-peer protocol for .NET.")
         {
-            DemoCommand.Create(host),
-            DialCommand.Create(host),
+            InitCommand.Create(host, common),
+            ShowNodeIdCommand.Create(host, common),
+            ConfigCommand.Create(host, common),
+            DialCommand.Create(host, common),
+            DemoCommand.Create(host, common),
+            CompletionCommand.Create(host),
         };
+        common.AddTo(root);
         root.HelpName = "pipeline";
+        HelpOption help = root.Options.OfType<HelpOption>().Single();
+        help.Aliases.Remove("/h");
+        help.Aliases.Remove("/?");
         root.Options.OfType<VersionOption>().Single().Action = new PrintVersion();
 
         // An argument that begins with @ is an address without its node id, not the name of a file with more arguments.
@@ -39,17 +51,28 @@ internal static class CommandLine
 
     private static string Explain(ParseResult result)
     {
-        Command command = result.CommandResult.Command;
-        string help = $"See '{(command is RootCommand ? "pipeline" : $"pipeline {command.Name}")} --help'.";
+        string help = $"See '{string.Join(' ', Path(result.CommandResult).Select(command => command is RootCommand ? "pipeline" : command.Name))} --help'.";
         if (result.UnmatchedTokens is [string unknown, ..])
         {
-            IEnumerable<string> known = command.Subcommands.Select(c => c.Name).Concat(command.Options.Where(o => !o.Hidden).Select(o => o.Name));
-            return $"There is no command or option '{unknown}' here; there is {string.Join(", ", known)}. {help}";
+            Command command = result.CommandResult.Command;
+            string[] known =
+            [
+                .. command.Subcommands.Select(c => c.Name),
+                .. Path(result.CommandResult).SelectMany(c => c.Options.Where(o => !o.Hidden && (o.Recursive || c == command))).Select(o => o.Name),
+            ];
+
+            // There are too many keys of the configuration to name them all.
+            return Spelling.Nearest(unknown, known) is { } meant
+                ? $"There is no command or option '{unknown}' here; did you mean {meant}? {help}"
+                : $"There is no command or option '{unknown}' here; there is {string.Join(", ", known.Where(name => !name.Contains('.', StringComparison.Ordinal)))}. {help}";
         }
 
         string message = string.Join(' ', result.Errors[0].Message.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         return $"{message} {help}";
     }
+
+    private static IEnumerable<Command> Path(CommandResult result) =>
+        result.Parent is CommandResult parent ? Path(parent).Append(result.Command) : [result.Command];
 
     // The parser's own action names the version of the process's entry point, which is not always this assembly.
     private sealed class PrintVersion : SynchronousCommandLineAction

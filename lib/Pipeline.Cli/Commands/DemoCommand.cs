@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
+using Microsoft.Extensions.Logging;
 using Pipeline.Cli.Demo;
 using Pipeline.Cli.Demo.Nodes;
 using Pipeline.Cli.Demo.Traces;
@@ -13,7 +14,7 @@ internal static class DemoCommand
 {
     private const double DefaultSpeed = 5;
 
-    public static Command Create(CommandHost host)
+    public static Command Create(CommandHost host, CommonOptions common)
     {
         Option<double> speed = new("--speed")
         {
@@ -32,30 +33,38 @@ internal static class DemoCommand
             HelpName = "FILE",
             Description = "A recording to send instead of the one that comes with the command, gzipped or not.",
         };
-        Option<bool> json = new("--json") { Description = "Print one JSON object, at the end." };
 
         Command command = new("demo", "Send recorded traffic of a real network from four nodes into the reactors of a fifth, and check that all arrives.")
         {
-            speed, duration, trace, json,
+            speed, duration, trace,
         };
-        command.SetAction((arguments, cancellationToken) => RunAsync(
-            host,
-            arguments.GetValue(trace),
-            new ReplayPace(
+        command.SetAction(async (arguments, cancellationToken) =>
+        {
+            using ILoggerFactory loggers = common.CreateLoggerFactory(host, arguments);
+            ReplayPace pace = new(
                 arguments.GetResult(speed) is null ? DefaultSpeed : arguments.GetValue(speed),
-                arguments.GetResult(duration) is null ? null : arguments.GetValue(duration)),
-            arguments.GetValue(json),
-            cancellationToken));
+                arguments.GetResult(duration) is null ? null : arguments.GetValue(duration));
+            return await RunAsync(host, arguments.GetValue(trace), pace, arguments.GetValue(common.Json), loggers, cancellationToken);
+        });
         return command;
     }
 
-    private static async Task<int> RunAsync(CommandHost host, string? path, ReplayPace pace, bool json, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(
+        CommandHost host,
+        string? path,
+        ReplayPace pace,
+        bool json,
+        ILoggerFactory loggers,
+        CancellationToken cancellationToken)
     {
         TimeProvider time = TimeProvider.System;
         DemoSummary summary;
         try
         {
-            DemoRun demo = new(path is null ? Trace.ReadBundled() : Trace.ReadFile(path), pace, time);
+            DemoRun demo = new(path is null ? Trace.ReadBundled() : Trace.ReadFile(path), pace, time)
+            {
+                Start = (arrived, cancellation) => DemoNetwork.StartAsync(arrived, loggers, cancellation),
+            };
             string speed = pace.Speed == ReplayPace.Max ? "as fast as it goes" : $"at {pace.Speed.ToString(CultureInfo.InvariantCulture)} times its speed";
             string title = $"{DemoNetwork.Nodes} nodes, 4 send to the fifth what was recorded, {speed}";
             IDemoView view = json ? new NoView()

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Microsoft.Extensions.Logging;
+using Pipeline.Cli.Logging;
 using Pipeline.Cryptography;
 using Pipeline.Protocols;
 using Pipeline.Transport;
@@ -12,7 +14,7 @@ internal static class DialCommand
     // No peer that the address is passed on to could dial it; strict address books refuse it.
     private const string NoListenAddress = "tcp://127.0.0.1:0";
 
-    public static Command Create(CommandHost host)
+    public static Command Create(CommandHost host, CommonOptions common)
     {
         Argument<NetAddress> address = new("address")
         {
@@ -32,16 +34,17 @@ internal static class DialCommand
             Description = "How long connecting and the handshake may take together, such as 500ms, 3s or 1m30s. [default: 10s]",
             CustomParser = Duration.ParseOption,
         };
-        Option<bool> json = new("--json") { Description = "Print one JSON object." };
 
-        Command command = new("dial", "Connect to a node and print what it says of itself.") { address, network, timeout, json };
+        Command command = new("dial", "Connect to a node and print what it says of itself.") { address, network, timeout };
         command.SetAction(async (arguments, cancellationToken) =>
         {
             TimeSpan limit = arguments.GetResult(timeout) is null ? TimeSpan.FromSeconds(10) : arguments.GetValue(timeout);
+            using ILoggerFactory loggers = common.CreateLoggerFactory(host, arguments);
             DialReport report;
             try
             {
-                report = await DialAsync(arguments.GetRequiredValue(address), arguments.GetValue(network), limit, cancellationToken);
+                ILogger logger = loggers.CreateLogger(nameof(DialCommand));
+                report = await DialAsync(arguments.GetRequiredValue(address), arguments.GetValue(network), limit, logger, cancellationToken);
             }
             catch (OperationCanceledException)
             {
@@ -49,13 +52,13 @@ internal static class DialCommand
                 return ExitCode.Interrupted;
             }
 
-            await report.WriteAsync(host, arguments.GetValue(json));
+            await report.WriteAsync(host, arguments.GetValue(common.Json));
             return report.Error is null ? ExitCode.Success : ExitCode.Failure;
         });
         return command;
     }
 
-    private static async Task<DialReport> DialAsync(NetAddress address, string? network, TimeSpan timeout, CancellationToken cancellationToken)
+    private static async Task<DialReport> DialAsync(NetAddress address, string? network, TimeSpan timeout, ILogger logger, CancellationToken cancellationToken)
     {
         TimeProvider time = TimeProvider.System;
         using NodeKey key = NodeKey.Create();
@@ -80,6 +83,7 @@ internal static class DialCommand
             long start = time.GetTimestamp();
             TransportConnection connection = await transport.ConnectAsync(address, either.Token);
             report = report with { EndPoint = connection.RemoteEndPoint, ConnectTime = time.GetElapsedTime(start) };
+            DialLog.Connected(logger, connection.RemoteEndPoint, report.ConnectTime.Value.TotalMilliseconds);
 
             await using AuthenticatedConnection authenticated = await Handshake.PerformAsync(
                 connection.Stream,
@@ -89,6 +93,7 @@ internal static class DialCommand
                 new HandshakeOptions { Timeout = Timeout.InfiniteTimeSpan },
                 either.Token);
             report = report with { Node = authenticated.RemoteInfo, HandshakeTime = authenticated.HandshakeTime };
+            DialLog.Authenticated(logger, authenticated.RemoteInfo.Id, authenticated.HandshakeTime.TotalMilliseconds);
             if (network is not null)
             {
                 authenticated.EnsureCompatible(local);

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using Google.Protobuf;
+using Microsoft.Extensions.Logging.Abstractions;
 using Pipeline.Cli.Demo.Nodes;
 using Pipeline.Cli.Demo.Traces;
 using Pipeline.Dataflow;
@@ -49,8 +50,9 @@ internal sealed class DemoRun
     /// <summary>How long nothing may arrive after all was sent before what is missing counts as lost.</summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Starts the nodes. Default: those of <see cref="DemoNetwork"/>.</summary>
-    public StartNetwork Start { get; init; } = DemoNetwork.StartAsync;
+    /// <summary>Starts the nodes. Default: those of <see cref="DemoNetwork"/>, which log nothing.</summary>
+    public StartNetwork Start { get; init; } = static (arrived, cancellationToken) =>
+        DemoNetwork.StartAsync(arrived, NullLoggerFactory.Instance, cancellationToken);
 
     /// <summary>The figures of this moment.</summary>
     public DemoSnapshot TakeSnapshot()

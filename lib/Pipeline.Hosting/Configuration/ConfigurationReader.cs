@@ -49,6 +49,11 @@ internal sealed class ConfigurationReader(HomeFolder home)
             }
         }
 
+        if (configuration is { SeedMode: true, PeerExchange: false })
+        {
+            _warnings.Add("p2p.seed_mode has no effect, because p2p.pex is false.");
+        }
+
         configuration = FindNetwork(configuration);
         return _errors.Count > 0
             ? throw new ConfigurationException([.. _errors])
@@ -108,13 +113,16 @@ internal sealed class ConfigurationReader(HomeFolder home)
             }
         }
 
-        string[] known = [.. ConfigurationKey.All.Select(key => key.Variable)];
+        // Without what they all begin with, which would make any of them alike.
+        string[] known = [.. ConfigurationKey.All.Select(key => key.Variable).Where(IsOfSection).Select(name => name[VariablePrefix.Length..])];
         _warnings.AddRange(
             from name in environment.Keys
-            where name.StartsWith(VariablePrefix, StringComparison.Ordinal) && !known.Contains(name)
+            where IsOfSection(name) && !known.Contains(name[VariablePrefix.Length..])
             orderby name
-            let meant = Spelling.Nearest(name, known)
-            select $"The environment variable {Readable.Escape(name)} is not known and has no effect{DidYouMean(meant)}");
+            let meant = Spelling.Nearest(name[VariablePrefix.Length..], known)
+            select $"The environment variable {Readable.Escape(name)} is not known and has no effect{DidYouMean(meant is null ? null : VariablePrefix + meant)}");
+
+        static bool IsOfSection(string name) => name.StartsWith(VariablePrefix, StringComparison.Ordinal);
     }
 
     // The key says it, or else the genesis file does.

@@ -16,17 +16,16 @@ internal static class Spelling
         (string Name, int Distance)[] near =
         [
             .. from name in known
-               let distance = LastPart(name).Equals(last, StringComparison.OrdinalIgnoreCase) ? 0 : Distance(Normal(written), Normal(name))
-               where distance <= Math.Max(1, Math.Min(3, name.Length / 4))
+               let distance = Distance(last, LastPart(name))
+               where distance <= Math.Clamp(LastPart(name).Length / 4, 1, 3)
                orderby distance
                select (name, distance),
         ];
         return near is [var nearest, ..] ? nearest.Name : null;
     }
 
-    private static string LastPart(string name) => name[(name.LastIndexOf('.') + 1)..];
-
-    private static string Normal(string name) => name.ToLowerInvariant().Replace('-', '_');
+    // A key may be in the wrong section, and the section does not make it any more alike.
+    private static string LastPart(string name) => name[(name.LastIndexOf('.') + 1)..].ToLowerInvariant().Replace('-', '_');
 
     /// <summary>How many letters have to be added, left out, changed or swapped with the next.</summary>
     private static int Distance(string one, string other)

@@ -289,7 +289,7 @@ public sealed class NodeConfigurationTests
             """);
 
         Assert.That(
-            home.Warnings(new() { ["PIPELINE_P2P_LADR"] = "x", ["PIPELINE_P2P_ZZZZZZZZZZZ"] = "x", ["PIPELINE_ACCEPT"] = "1" }),
+            home.Warnings(new() { ["PIPELINE_P2P_LADR"] = "x", ["PIPELINE_P2P_SND"] = "x", ["PIPELINE_ACCEPT"] = "1" }),
             Is.EqualTo(new[]
             {
                 "config.toml:1: monicker is not known and has no effect; did you mean moniker?",
@@ -301,8 +301,16 @@ public sealed class NodeConfigurationTests
                 "config.toml:8: the table [p2p2] is not known and has no effect; did you mean p2p?",
                 "config.toml:10: the table [weather] is not known and has no effect.",
                 "The environment variable PIPELINE_P2P_LADR is not known and has no effect; did you mean PIPELINE_P2P_LADDR?",
-                "The environment variable PIPELINE_P2P_ZZZZZZZZZZZ is not known and has no effect.",
+                "The environment variable PIPELINE_P2P_SND is not known and has no effect.",
             }));
+    }
+
+    [Test]
+    public void A_seed_without_peer_exchange_is_warned_about()
+    {
+        using TestHome home = new("[p2p]\nseed_mode = true\npex = false");
+
+        Assert.That(home.Warnings(), Is.EqualTo(new[] { "p2p.seed_mode has no effect, because p2p.pex is false." }));
     }
 
     [TestCase("moniker = \"a\n[p2p]\n", "config.toml:1:")]

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Net;
 using Google.Protobuf;
+using Microsoft.Extensions.Logging;
 using Pipeline.Cli.Demo.Traces;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
@@ -28,6 +29,7 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
     };
 
     private readonly MessageArrived _arrived;
+    private readonly ILoggerFactory _loggers;
     private readonly NodeKey[] _keys = [.. Enumerable.Range(0, Nodes).Select(_ => NodeKey.Create())];
     private readonly Dictionary<NodeId, int> _peerOf;
     private readonly Switch[] _players;
@@ -37,9 +39,10 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
     private readonly ConcurrentDictionary<int, IPeer> _incoming = [];
     private bool _isUp;
 
-    private DemoNetwork(MessageArrived arrived)
+    private DemoNetwork(MessageArrived arrived, ILoggerFactory loggers)
     {
         _arrived = arrived;
+        _loggers = loggers;
         _peerOf = Enumerable.Range(0, Trace.Peers).ToDictionary(peer => _keys[peer].Id);
         _players = [.. Enumerable.Range(0, Trace.Peers).Select(peer => MakeSwitch(_keys[peer], $"peer-{peer}", new PlayingReactor()))];
         _mempool = new MempoolBlocks(this);
@@ -68,9 +71,9 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
     public long Transactions => _mempool.Transactions;
 
     /// <summary>Starts the nodes and lets the four dial the fifth, see <see cref="StartNetwork"/>.</summary>
-    public static async Task<IDemoNetwork> StartAsync(MessageArrived arrived, CancellationToken cancellationToken)
+    public static async Task<IDemoNetwork> StartAsync(MessageArrived arrived, ILoggerFactory loggers, CancellationToken cancellationToken)
     {
-        DemoNetwork network = new(arrived);
+        DemoNetwork network = new(arrived, loggers);
         try
         {
             await Task.WhenAll(network.Switches.Select(node => node.StartAsync(cancellationToken)));
@@ -140,9 +143,9 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
 
     private IEnumerable<Switch> Switches => _players.Append(_receiver);
 
-    private static Switch MakeSwitch(NodeKey key, string moniker, params ReadOnlySpan<Reactor> reactors)
+    private Switch MakeSwitch(NodeKey key, string moniker, params ReadOnlySpan<Reactor> reactors)
     {
-        Switch node = new(key, Options with { Moniker = moniker });
+        Switch node = new(key, Options with { Moniker = moniker }, _loggers.CreateLogger<Switch>());
         foreach (Reactor reactor in reactors)
         {
             node.AddReactor(reactor);
