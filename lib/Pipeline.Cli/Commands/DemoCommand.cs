@@ -2,9 +2,8 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using Pipeline.Cli.Demo;
-using Pipeline.Cli.Demo.Nodes;
-using Pipeline.Cli.Demo.Traces;
 using Pipeline.Cli.Demo.Views;
+using Pipeline.Cli.Traces;
 
 namespace Pipeline.Cli.Commands;
 
@@ -32,15 +31,20 @@ internal static class DemoCommand
             HelpName = "FILE",
             Description = "A recording to send instead of the one that comes with the command, gzipped or not.",
         };
+        Option<bool> salvage = new("--salvage")
+        {
+            Description = "Use what is whole of a --trace that was cut short, such as one whose recording was killed.",
+        };
         Option<bool> json = new("--json") { Description = "Print one JSON object, at the end." };
 
-        Command command = new("demo", "Send recorded traffic of a real network from four nodes into the reactors of a fifth, and check that all arrives.")
+        Command command = new("demo", "Send recorded traffic of a real network from a node for each of its peers into the reactors of one more, and check that all arrives.")
         {
-            speed, duration, trace, json,
+            speed, duration, trace, salvage, json,
         };
         command.SetAction((arguments, cancellationToken) => RunAsync(
             host,
             arguments.GetValue(trace),
+            arguments.GetValue(salvage) ? WhenCutShort.UseWhatIsWhole : WhenCutShort.Refuse,
             new ReplayPace(
                 arguments.GetResult(speed) is null ? DefaultSpeed : arguments.GetValue(speed),
                 arguments.GetResult(duration) is null ? null : arguments.GetValue(duration)),
@@ -49,15 +53,22 @@ internal static class DemoCommand
         return command;
     }
 
-    private static async Task<int> RunAsync(CommandHost host, string? path, ReplayPace pace, bool json, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(
+        CommandHost host,
+        string? path,
+        WhenCutShort cutShort,
+        ReplayPace pace,
+        bool json,
+        CancellationToken cancellationToken)
     {
         TimeProvider time = TimeProvider.System;
         DemoSummary summary;
         try
         {
-            DemoRun demo = new(path is null ? Trace.ReadBundled() : Trace.ReadFile(path), pace, time);
+            Trace trace = path is null ? Trace.ReadBundled() : Trace.ReadFile(path, cutShort);
+            DemoRun demo = new(trace, pace, time);
             string speed = pace.Speed == ReplayPace.Max ? "as fast as it goes" : $"at {pace.Speed.ToString(CultureInfo.InvariantCulture)} times its speed";
-            string title = $"{DemoNetwork.Nodes} nodes, 4 send to the fifth what was recorded, {speed}";
+            string title = $"{trace.Peers + 1} nodes, {trace.Peers} {(trace.Peers == 1 ? "sends" : "send")} to the last what was recorded, {speed}";
             IDemoView view = json ? new NoView()
                 : host.Terminal is { } terminal ? new LiveView(terminal, title, time)
                 : new ProgressLines(host.Output, time);

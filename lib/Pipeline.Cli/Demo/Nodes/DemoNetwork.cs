@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net;
 using Google.Protobuf;
-using Pipeline.Cli.Demo.Traces;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Protocols;
@@ -11,14 +10,11 @@ using Pipeline.Switching;
 namespace Pipeline.Cli.Demo.Nodes;
 
 /// <summary>
-/// Five nodes in this process, each with its own key, switch and TCP listener on a free port of 127.0.0.1. Four of them stand for the
-/// peers of a trace and have dialled the fifth, which has a reactor for each protocol.
+/// Nodes in this process, each with its own key, switch and TCP listener on a free port of 127.0.0.1. All but one stand for the peers of a
+/// trace and have dialled that one, the receiver, which has a reactor for each protocol.
 /// </summary>
 internal sealed class DemoNetwork : IDemoNetwork, IReceiver
 {
-    /// <summary>How many nodes there are.</summary>
-    public const int Nodes = Trace.Peers + 1;
-
     private static readonly SwitchOptions Options = new()
     {
         Network = "pipeline-demo",
@@ -28,20 +24,22 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
     };
 
     private readonly MessageArrived _arrived;
-    private readonly NodeKey[] _keys = [.. Enumerable.Range(0, Nodes).Select(_ => NodeKey.Create())];
+    private readonly NodeKey[] _keys;
     private readonly Dictionary<NodeId, int> _peerOf;
     private readonly Switch[] _players;
     private readonly Switch _receiver;
     private readonly MempoolBlocks _mempool;
-    private readonly IPeer?[] _outgoing = new IPeer?[Trace.Peers];
+    private readonly IPeer?[] _outgoing;
     private readonly ConcurrentDictionary<int, IPeer> _incoming = [];
     private bool _isUp;
 
-    private DemoNetwork(MessageArrived arrived)
+    private DemoNetwork(int peers, MessageArrived arrived)
     {
         _arrived = arrived;
-        _peerOf = Enumerable.Range(0, Trace.Peers).ToDictionary(peer => _keys[peer].Id);
-        _players = [.. Enumerable.Range(0, Trace.Peers).Select(peer => MakeSwitch(_keys[peer], $"peer-{peer}", new PlayingReactor()))];
+        _keys = [.. Enumerable.Range(0, peers + 1).Select(_ => NodeKey.Create())];
+        _outgoing = new IPeer?[peers];
+        _peerOf = Enumerable.Range(0, peers).ToDictionary(peer => _keys[peer].Id);
+        _players = [.. Enumerable.Range(0, peers).Select(peer => MakeSwitch(_keys[peer], $"peer-{peer}", new PlayingReactor()))];
         _mempool = new MempoolBlocks(this);
         _receiver = MakeSwitch(
             _keys[^1],
@@ -67,10 +65,10 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
     /// <inheritdoc />
     public long Transactions => _mempool.Transactions;
 
-    /// <summary>Starts the nodes and lets the four dial the fifth, see <see cref="StartNetwork"/>.</summary>
-    public static async Task<IDemoNetwork> StartAsync(MessageArrived arrived, CancellationToken cancellationToken)
+    /// <summary>Starts the nodes and lets all dial the receiver, see <see cref="StartNetwork"/>.</summary>
+    public static async Task<IDemoNetwork> StartAsync(int peers, MessageArrived arrived, CancellationToken cancellationToken)
     {
-        DemoNetwork network = new(arrived);
+        DemoNetwork network = new(peers, arrived);
         try
         {
             await Task.WhenAll(network.Switches.Select(node => node.StartAsync(cancellationToken)));
@@ -151,7 +149,7 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
         return node;
     }
 
-    // The fifth node knows more: a peer that it has stopped only sees a closed connection.
+    // The receiver knows more: a peer that it has stopped only sees a closed connection.
     private async Task<string> DescribeDepartureAsync(int peer)
     {
         DisconnectReason reason = await _outgoing[peer]!.Completion;

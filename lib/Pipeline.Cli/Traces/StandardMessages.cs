@@ -3,7 +3,7 @@ using Pipeline.Dataflow;
 using Pipeline.Protocols;
 using Pipeline.Reactors;
 
-namespace Pipeline.Cli.Demo.Traces;
+namespace Pipeline.Cli.Traces;
 
 /// <summary>The messages of the standard channels, for those who know only the channel's id.</summary>
 internal static class StandardMessages
