@@ -15,6 +15,7 @@ internal static class CommandLine
         {
             DemoCommand.Create(host),
             DialCommand.Create(host),
+            TapCommand.Create(host),
         };
         root.HelpName = "pipeline";
         root.Options.OfType<VersionOption>().Single().Action = new PrintVersion();

@@ -55,7 +55,8 @@ internal static class DialCommand
         return command;
     }
 
-    private static async Task<DialReport> DialAsync(NetAddress address, string? network, TimeSpan timeout, CancellationToken cancellationToken)
+    /// <summary>Asks a node what it is: of a network, as a peer, or, with null, whatever it is of.</summary>
+    internal static async Task<DialReport> DialAsync(NetAddress address, string? network, TimeSpan timeout, CancellationToken cancellationToken)
     {
         TimeProvider time = TimeProvider.System;
         using NodeKey key = NodeKey.Create();
@@ -111,17 +112,20 @@ internal static class DialCommand
         }
     }
 
-    private static NetAddress? ParseAddress(ArgumentResult result)
+    private static NetAddress? ParseAddress(ArgumentResult result) => ParseAddress(result, result.Tokens[0].Value);
+
+    /// <summary>Reads an address that can be dialled; on failure the result's error says what would be right.</summary>
+    internal static NetAddress? ParseAddress(ArgumentResult result, string text)
     {
         try
         {
-            NetAddress address = NetAddress.Parse(result.Tokens[0].Value);
+            NetAddress address = NetAddress.Parse(text);
             if (address.Port > 0)
             {
                 return address;
             }
 
-            result.AddError($"'{result.Tokens[0].Value}' cannot be dialled: its port is 0. Expected is a port from 1 to 65535.");
+            result.AddError($"'{text}' cannot be dialled: its port is 0. Expected is a port from 1 to 65535.");
         }
         catch (FormatException e)
         {
@@ -131,7 +135,8 @@ internal static class DialCommand
         return null;
     }
 
-    private static string? ParseNetwork(ArgumentResult result)
+    /// <summary>Reads the id of a network, which is not empty.</summary>
+    internal static string? ParseNetwork(ArgumentResult result)
     {
         string network = result.Tokens[0].Value;
         if (string.IsNullOrWhiteSpace(network))
