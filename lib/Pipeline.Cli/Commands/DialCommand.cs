@@ -112,27 +112,31 @@ internal static class DialCommand
         }
     }
 
-    private static NetAddress? ParseAddress(ArgumentResult result) => ParseAddress(result, result.Tokens[0].Value);
+    private static NetAddress? ParseAddress(ArgumentResult result)
+    {
+        NetAddress? address = ParseAddress(result.Tokens[0].Value, out string? error);
+        if (error is not null)
+        {
+            result.AddError(error);
+        }
 
-    /// <summary>Reads an address that can be dialled; on failure the result's error says what would be right.</summary>
-    internal static NetAddress? ParseAddress(ArgumentResult result, string text)
+        return address;
+    }
+
+    /// <summary>Reads an address that can be dialled; null when it is none, with what would be right in <paramref name="error"/>.</summary>
+    internal static NetAddress? ParseAddress(string text, out string? error)
     {
         try
         {
             NetAddress address = NetAddress.Parse(text);
-            if (address.Port > 0)
-            {
-                return address;
-            }
-
-            result.AddError($"'{text}' cannot be dialled: its port is 0. Expected is a port from 1 to 65535.");
+            error = address.Port > 0 ? null : $"'{text}' cannot be dialled: its port is 0. Expected is a port from 1 to 65535.";
+            return error is null ? address : null;
         }
         catch (FormatException e)
         {
-            result.AddError(e.Message);
+            error = e.Message;
+            return null;
         }
-
-        return null;
     }
 
     /// <summary>Reads the id of a network, which is not empty.</summary>

@@ -19,12 +19,11 @@ internal static class TapCommand
 
     public static Command Create(CommandHost host)
     {
-        Argument<NetAddress[]> addresses = new("address")
+        Argument<string[]> addresses = new("address")
         {
             HelpName = "ID@HOST:PORT",
             Description = $"The nodes to listen to, at most {TapOptions.MaxAddresses}. ID is the 40 hexadecimal digits of a node's id.",
-            Arity = new ArgumentArity(1, 1_000),
-            CustomParser = ParseAddresses,
+            Arity = ArgumentArity.OneOrMore,
         };
         Option<string?> network = new("--network")
         {
@@ -32,23 +31,20 @@ internal static class TapCommand
             Description = "The network (chain id) that the nodes are of. [default: what the first that answers says]",
             CustomParser = DialCommand.ParseNetwork,
         };
-        Option<ChannelDescriptor[]> channel = new("--channel")
+        Option<string[]> channel = new("--channel")
         {
             HelpName = "NAME|0xNN",
             Description = "Only messages of this channel, such as mempool, 0x22, or consensus for all of those. Several with commas, or one by one.",
-            CustomParser = ParseChannels,
         };
         Option<string[]> kind = new("--kind")
         {
             HelpName = "KIND",
             Description = "Only messages of this kind, such as vote or txs. Several with commas, or one by one.",
-            CustomParser = static result => [.. Parts(result)],
         };
         Option<string[]> peer = new("--peer")
         {
             HelpName = "ID",
             Description = "Only messages of this node: its id, or how it begins. Several with commas, or one by one.",
-            CustomParser = static result => [.. Parts(result)],
         };
         Option<TimeSpan> duration = new("--duration")
         {
@@ -76,36 +72,22 @@ internal static class TapCommand
             addresses, network, channel, kind, peer, duration, count, record, force, rates, json,
         };
 
-        // What is wrong with one value is said already.
         command.Validators.Add(result =>
         {
-            if (result.Children.SelectMany(static child => child.Errors).Any())
+            _ = Target(result, out string? error);
+            if (error is not null)
             {
-                return;
-            }
-
-            NetAddress[] nodes = result.GetValue(addresses) ?? [];
-            ChannelDescriptor[] channels = result.GetValue(channel) ?? [];
-            string? fault = FindFault(nodes)
-                ?? result.GetValue(kind)?.Select(name => TapFilter.FindFault(name, channels)).FirstOrDefault(static wrong => wrong is not null)
-                ?? result.GetValue(peer)?.Select(id => FindFault(id, nodes)).FirstOrDefault(static wrong => wrong is not null);
-            if (fault is not null)
-            {
-                result.AddError(fault);
+                result.AddError(error);
             }
         });
         command.SetAction((arguments, cancellationToken) =>
         {
-            ImmutableArray<NetAddress> nodes = [.. arguments.GetRequiredValue(addresses)];
-            NodeId[] ids = [.. nodes.Select(static node => node.Id)];
+            (ImmutableArray<NetAddress> nodes, TapFilter filter) = Target(arguments.CommandResult, out _);
             TapOptions options = new()
             {
                 Addresses = nodes,
                 Network = arguments.GetValue(network) ?? "",
-                Filter = new TapFilter(
-                    arguments.GetValue(channel) ?? [],
-                    arguments.GetValue(kind) ?? [],
-                    (arguments.GetValue(peer) ?? []).Select(id => TapFilter.FindNode(id, ids, out _)!.Value)),
+                Filter = filter,
                 Duration = arguments.GetResult(duration) is null ? null : arguments.GetValue(duration),
                 Count = arguments.GetResult(count) is null ? null : arguments.GetValue(count),
             };
@@ -113,13 +95,20 @@ internal static class TapCommand
             ITapView view = (arguments.GetValue(rates), arguments.GetValue(json), host.Terminal) switch
             {
                 (false, _, _) => new MessageLines(format, host.Output),
-                (true, false, { } terminal) => new RateScreen(terminal, format, $"Listening to {Nodes(nodes.Length)}", TimeProvider.System),
+                (true, false, { } terminal) => new RateScreen(terminal, format, $"Listening to {Number(nodes.Length)}", TimeProvider.System),
                 _ => new RateLines(format, host.Output, TimeProvider.System),
             };
             WhenFileExists existing = arguments.GetValue(force) ? WhenFileExists.Replace : WhenFileExists.Refuse;
             return RunAsync(host, options, arguments.GetValue(record), existing, view, format, cancellationToken);
         });
         return command;
+
+        (ImmutableArray<NetAddress> Nodes, TapFilter Filter) Target(CommandResult result, out string? error) => FindTarget(
+            result.GetValue(addresses) ?? [],
+            Parts(result.GetValue(channel)),
+            Parts(result.GetValue(kind)),
+            Parts(result.GetValue(peer)),
+            out error);
     }
 
     private static async Task<int> RunAsync(
@@ -185,22 +174,29 @@ internal static class TapCommand
         throw new IOException(string.Join('\n', failures));
     }
 
-    private static NetAddress[] ParseAddresses(ArgumentResult result) =>
-        [.. result.Tokens.Select(token => DialCommand.ParseAddress(result, token.Value)).OfType<NetAddress>()];
-
-    private static ChannelDescriptor[] ParseChannels(ArgumentResult result)
+    /// <summary>Finds whom to listen to and what for; when something is wrong, <paramref name="error"/> says what would be right.</summary>
+    private static (ImmutableArray<NetAddress> Nodes, TapFilter Filter) FindTarget(
+        string[] addresses,
+        string[] channels,
+        string[] kinds,
+        string[] peers,
+        out string? error)
     {
-        List<ChannelDescriptor> channels = [];
-        foreach (string part in Parts(result))
-        {
-            channels.AddRange(TapFilter.FindChannels(part, out string? error));
-            if (error is not null)
-            {
-                result.AddError(error);
-            }
-        }
+        List<string?> faults = [];
+        NetAddress[] nodes = [.. addresses.Select(text => Checked(DialCommand.ParseAddress(text, out string? fault), fault)).OfType<NetAddress>()];
+        faults.Add(FindFault(nodes));
+        ChannelDescriptor[] wanted = [.. channels.SelectMany(text => Checked(TapFilter.FindChannels(text, out string? fault), fault))];
+        faults.AddRange(kinds.Select(kind => TapFilter.FindFault(kind, wanted)));
+        NodeId[] all = [.. nodes.Select(static node => node.Id)];
+        NodeId[] senders = [.. peers.Select(id => Checked(TapFilter.FindNode(id, all, out string? fault), fault)).OfType<NodeId>()];
+        error = faults.Find(static fault => fault is not null);
+        return ([.. nodes], new TapFilter(wanted, kinds, senders));
 
-        return [.. channels];
+        TValue Checked<TValue>(TValue value, string? fault)
+        {
+            faults.Add(fault);
+            return value;
+        }
     }
 
     private static long ParseCount(ArgumentResult result)
@@ -215,7 +211,7 @@ internal static class TapCommand
         return default;
     }
 
-    private static IEnumerable<string> Parts(ArgumentResult result) => result.Tokens.SelectMany(static token => token.Value.Split(',', StringSplitOptions.TrimEntries));
+    private static string[] Parts(string[]? values) => [.. (values ?? []).SelectMany(static value => value.Split(',', StringSplitOptions.TrimEntries))];
 
     private static string? FindFault(NetAddress[] nodes)
     {
@@ -228,11 +224,5 @@ internal static class TapCommand
         return twice is null ? null : $"The node {twice} is named twice.";
     }
 
-    private static string? FindFault(string id, NetAddress[] nodes)
-    {
-        _ = TapFilter.FindNode(id, [.. nodes.Select(static node => node.Id)], out string? error);
-        return error;
-    }
-
-    private static string Nodes(int count) => count == 1 ? "1 node" : $"{count} nodes";
+    private static string Number(int nodes) => nodes == 1 ? "1 node" : $"{nodes} nodes";
 }

@@ -193,6 +193,7 @@ internal sealed class TapRun : ITapListener
             ListenEndPoint = null,
             ExternalAddress = NoListenAddress,
             AllowDuplicateIp = true,
+            TimeProvider = _time,
         });
         node.AddReactor(new TapReactor(this));
         return node;
