@@ -75,6 +75,13 @@ internal static class TapCommand
         command.Validators.Add(result =>
         {
             _ = Target(result, out string? error);
+
+            // The parser takes an option that it does not know for an address.
+            if (result.GetValue(addresses)?.FirstOrDefault(static text => text.StartsWith('-')) is { } unknown)
+            {
+                error = $"There is no option '{Printable.Of(unknown, 40)}' here; there is {string.Join(", ", command.Options.Select(static option => option.Name))}.";
+            }
+
             if (error is not null)
             {
                 result.AddError(error);
@@ -143,9 +150,16 @@ internal static class TapCommand
             return ExitCode.Interrupted;
         }
 
-        foreach (string line in format.Of(result))
+        try
         {
-            await host.Output.WriteLineAsync(line);
+            foreach (string line in format.Of(result))
+            {
+                await host.Output.WriteLineAsync(line);
+            }
+        }
+        catch (IOException e)
+        {
+            result = result with { ExitCode = ExitCode.Failure, Failure = result.Failure ?? TapRun.DescribeBroken(e) };
         }
 
         if (result.Failure is { } failure)

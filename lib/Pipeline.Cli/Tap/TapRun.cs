@@ -101,6 +101,9 @@ internal sealed class TapRun : ITapListener
         };
     }
 
+    /// <summary>Says that the output cannot be written.</summary>
+    public static string DescribeBroken(IOException e) => $"The output cannot be written: {e.Message.TrimEnd('.')}.";
+
     public void Join(IPeer peer)
     {
         TappedNode node = _nodes[peer.Id];
@@ -277,7 +280,7 @@ internal sealed class TapRun : ITapListener
         }
         catch (IOException e)
         {
-            return $"The output cannot be written: {e.Message.TrimEnd('.')}.";
+            return DescribeBroken(e);
         }
     }
 
@@ -300,5 +303,15 @@ internal sealed class TapRun : ITapListener
         Tell("recording_ended", null, $"{ended} Listening goes on.");
     }
 
-    private void Tell(string what, TappedNode? node, string text) => _view.Tell(new TapNews(Elapsed, what, node, text));
+    // That nodes leave because it is over is no news.
+    private void Tell(string what, TappedNode? node, string text)
+    {
+        lock (_gate)
+        {
+            if (!_isOver)
+            {
+                _view.Tell(new TapNews(Elapsed, what, node, text));
+            }
+        }
+    }
 }

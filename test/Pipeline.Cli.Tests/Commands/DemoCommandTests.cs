@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 using Google.Protobuf;
 using Pipeline.Cli.Tests.Traces;
@@ -262,21 +261,6 @@ public sealed class DemoCommandTests
             {
                 await interrupt.CancelAsync();
             }
-        }
-    }
-
-    private sealed class Screen(TextWriter writer, int width, int height) : IAnsiConsoleOutput
-    {
-        public TextWriter Writer => writer;
-
-        public bool IsTerminal => true;
-
-        public int Width => width;
-
-        public int Height => height;
-
-        public void SetEncoding(Encoding encoding)
-        {
         }
     }
 }

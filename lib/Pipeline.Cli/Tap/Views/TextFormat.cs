@@ -12,7 +12,7 @@ internal sealed class TextFormat(TextWriter news) : ITapFormat
     public string Of(HeardMessage message)
     {
         string summary = message.Message is { } readable ? MessageSummary.Of(readable) : $"not a message of channel {message.Channel}";
-        return $"{Seconds(message.At)}  {message.From.Name,-25}  {message.Channel.Name,-15}  {message.Kind,-15}  {Readable.Bytes(message.Size),8}"
+        return $"{Seconds(message.At)}  {message.From.Name,-25}  {message.Channel.Name,-15}  {message.Kind,-17}  {Readable.Bytes(message.Size),8}"
             + (summary.Length == 0 ? "" : $"  {Printable.Of(summary, MostCharacters)}");
     }
 
