@@ -20,7 +20,10 @@ internal static class CommandLine
             InitCommand.Create(host, common),
             ShowNodeIdCommand.Create(host, common),
             ConfigCommand.Create(host, common),
+            StartCommand.Create(host, common),
+            StartCommand.CreateSeed(host, common),
             DialCommand.Create(host, common),
+            TapCommand.Create(host, common),
             DemoCommand.Create(host, common),
             CompletionCommand.Create(host),
         };

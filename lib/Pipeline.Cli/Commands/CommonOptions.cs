@@ -27,6 +27,9 @@ internal sealed class CommonOptions
         Recursive = true,
     };
 
+    /// <summary>All of them.</summary>
+    public IReadOnlyList<Option> All => [Home, Json, LogLevel];
+
     public CommonOptions()
     {
         LogLevel.CompletionSources.Add([.. ValueKind.Level.Choices]);
@@ -39,7 +42,7 @@ internal sealed class CommonOptions
             }
             catch (FormatException e)
             {
-                result.AddError($"--log-level is {Readable.Quote(text)}; {e.Message}");
+                result.AddError($"--log-level is {UserText.Quote(text)}; {e.Message}");
             }
         });
     }
@@ -47,9 +50,10 @@ internal sealed class CommonOptions
     /// <summary>Gives all commands the options.</summary>
     public void AddTo(RootCommand root)
     {
-        root.Options.Add(Home);
-        root.Options.Add(Json);
-        root.Options.Add(LogLevel);
+        foreach (Option option in All)
+        {
+            root.Options.Add(option);
+        }
     }
 
     /// <summary>The log of a command that has no configuration: silent unless it is asked for.</summary>

@@ -24,7 +24,7 @@ internal static class ConfigCommand
         (string Key, string Value, string Origin)[] rows =
         [
             ("KEY", "VALUE", "FROM"),
-            .. configuration.Values.Select(value => (value.Key.Name, value.Text.Length == 0 ? "-" : Readable.Escape(value.Text), value.Origin.ToString())),
+            .. configuration.Values.Select(value => (value.Key.Name, value.Text.Length == 0 ? "-" : UserText.Escape(value.Text), value.Origin.ToString())),
         ];
         int keys = rows.Max(row => row.Key.Length);
 

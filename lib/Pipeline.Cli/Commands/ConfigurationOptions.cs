@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Pipeline.Hosting.Configuration;
@@ -14,6 +15,9 @@ internal sealed class ConfigurationOptions
     private readonly CommonOptions _common;
     private readonly Dictionary<ConfigurationKey, Option<string?>> _options;
 
+    /// <summary>What a command says as if it had been said on the command line, by the key's name; it has no options for these.</summary>
+    public IReadOnlyDictionary<string, string> Always { get; init; } = ImmutableDictionary<string, string>.Empty;
+
     public ConfigurationOptions(CommandHost host, CommonOptions common)
     {
         _host = host;
@@ -28,19 +32,19 @@ internal sealed class ConfigurationOptions
     /// </summary>
     public Command Configure(Command command, ConfiguredAction run)
     {
-        foreach (Option<string?> option in _options.Values)
+        foreach ((ConfigurationKey key, Option<string?> option) in _options)
         {
-            command.Options.Add(option);
+            if (!Always.ContainsKey(key.Name))
+            {
+                command.Options.Add(option);
+            }
         }
 
         command.SetAction(async (arguments, cancellationToken) =>
         {
             try
             {
-                NodeConfiguration configuration = NodeConfiguration.Load(
-                    HomeFolder.Find(arguments.GetValue(_common.Home), _host.Environment),
-                    _host.Environment,
-                    Read(arguments));
+                NodeConfiguration configuration = Load(arguments);
                 foreach (string warning in configuration.Warnings)
                 {
                     await _host.Error.WriteLineAsync($"Warning: {warning}");
@@ -61,10 +65,15 @@ internal sealed class ConfigurationOptions
         return command;
     }
 
+    /// <summary>Reads the configuration, also again while the command runs.</summary>
+    /// <exception cref="ConfigurationException">It cannot be used.</exception>
+    public NodeConfiguration Load(ParseResult arguments) =>
+        NodeConfiguration.Load(HomeFolder.Find(arguments.GetValue(_common.Home), _host.Environment), _host.Environment, Read(arguments));
+
     /// <summary>What was said on the command line, by the key's name.</summary>
     public Dictionary<string, string> Read(ParseResult arguments)
     {
-        Dictionary<string, string> said = [];
+        Dictionary<string, string> said = new(Always);
         foreach ((ConfigurationKey key, Option<string?> option) in _options)
         {
             if (arguments.GetResult(option) is OptionResult result)

@@ -4,8 +4,8 @@ using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Pipeline.Cli.Demo;
 using Pipeline.Cli.Demo.Nodes;
-using Pipeline.Cli.Demo.Traces;
 using Pipeline.Cli.Demo.Views;
+using Pipeline.Cli.Traces;
 
 namespace Pipeline.Cli.Commands;
 
@@ -33,10 +33,14 @@ internal static class DemoCommand
             HelpName = "FILE",
             Description = "A recording to send instead of the one that comes with the command, gzipped or not.",
         };
-
-        Command command = new("demo", "Send recorded traffic of a real network from four nodes into the reactors of a fifth, and check that all arrives.")
+        Option<bool> salvage = new("--salvage")
         {
-            speed, duration, trace,
+            Description = "Use what is whole of a --trace that was cut short, such as one whose recording was killed.",
+        };
+
+        Command command = new("demo", "Send recorded traffic of a real network from a node for each of its peers into the reactors of one more, and check that all arrives.")
+        {
+            speed, duration, trace, salvage,
         };
         command.SetAction(async (arguments, cancellationToken) =>
         {
@@ -44,7 +48,8 @@ internal static class DemoCommand
             ReplayPace pace = new(
                 arguments.GetResult(speed) is null ? DefaultSpeed : arguments.GetValue(speed),
                 arguments.GetResult(duration) is null ? null : arguments.GetValue(duration));
-            return await RunAsync(host, arguments.GetValue(trace), pace, arguments.GetValue(common.Json), loggers, cancellationToken);
+            WhenCutShort cutShort = arguments.GetValue(salvage) ? WhenCutShort.UseWhatIsWhole : WhenCutShort.Refuse;
+            return await RunAsync(host, arguments.GetValue(trace), cutShort, pace, arguments.GetValue(common.Json), loggers, cancellationToken);
         });
         return command;
     }
@@ -52,6 +57,7 @@ internal static class DemoCommand
     private static async Task<int> RunAsync(
         CommandHost host,
         string? path,
+        WhenCutShort cutShort,
         ReplayPace pace,
         bool json,
         ILoggerFactory loggers,
@@ -61,12 +67,13 @@ internal static class DemoCommand
         DemoSummary summary;
         try
         {
-            DemoRun demo = new(path is null ? Trace.ReadBundled() : Trace.ReadFile(path), pace, time)
+            Trace trace = path is null ? Trace.ReadBundled() : Trace.ReadFile(path, cutShort);
+            DemoRun demo = new(trace, pace, time)
             {
-                Start = (arrived, cancellation) => DemoNetwork.StartAsync(arrived, loggers, cancellation),
+                Start = (peers, arrived, cancellation) => DemoNetwork.StartAsync(peers, arrived, loggers, cancellation),
             };
             string speed = pace.Speed == ReplayPace.Max ? "as fast as it goes" : $"at {pace.Speed.ToString(CultureInfo.InvariantCulture)} times its speed";
-            string title = $"{DemoNetwork.Nodes} nodes, 4 send to the fifth what was recorded, {speed}";
+            string title = $"{trace.Peers + 1} nodes, {trace.Peers} {(trace.Peers == 1 ? "sends" : "send")} to the last what was recorded, {speed}";
             IDemoView view = json ? new NoView()
                 : host.Terminal is { } terminal ? new LiveView(terminal, title, time)
                 : new ProgressLines(host.Output, time);

@@ -58,7 +58,8 @@ internal static class DialCommand
         return command;
     }
 
-    private static async Task<DialReport> DialAsync(NetAddress address, string? network, TimeSpan timeout, ILogger logger, CancellationToken cancellationToken)
+    /// <summary>Asks a node what it is: of a network, as a peer, or, with null, whatever it is of.</summary>
+    internal static async Task<DialReport> DialAsync(NetAddress address, string? network, TimeSpan timeout, ILogger logger, CancellationToken cancellationToken)
     {
         TimeProvider time = TimeProvider.System;
         using NodeKey key = NodeKey.Create();
@@ -118,25 +119,33 @@ internal static class DialCommand
 
     private static NetAddress? ParseAddress(ArgumentResult result)
     {
+        NetAddress? address = ParseAddress(result.Tokens[0].Value, out string? error);
+        if (error is not null)
+        {
+            result.AddError(error);
+        }
+
+        return address;
+    }
+
+    /// <summary>Reads an address that can be dialled; null when it is none, with what would be right in <paramref name="error"/>.</summary>
+    internal static NetAddress? ParseAddress(string text, out string? error)
+    {
         try
         {
-            NetAddress address = NetAddress.Parse(result.Tokens[0].Value);
-            if (address.Port > 0)
-            {
-                return address;
-            }
-
-            result.AddError($"'{result.Tokens[0].Value}' cannot be dialled: its port is 0. Expected is a port from 1 to 65535.");
+            NetAddress address = NetAddress.Parse(text);
+            error = address.Port > 0 ? null : $"'{text}' cannot be dialled: its port is 0. Expected is a port from 1 to 65535.";
+            return error is null ? address : null;
         }
         catch (FormatException e)
         {
-            result.AddError(e.Message);
+            error = e.Message;
+            return null;
         }
-
-        return null;
     }
 
-    private static string? ParseNetwork(ArgumentResult result)
+    /// <summary>Reads the id of a network, which is not empty.</summary>
+    internal static string? ParseNetwork(ArgumentResult result)
     {
         string network = result.Tokens[0].Value;
         if (string.IsNullOrWhiteSpace(network))

@@ -40,12 +40,12 @@ internal sealed record DialReport(NetAddress Address)
 
         foreach ((string label, string value) in Lines())
         {
-            await host.Output.WriteLineAsync($"{label,-14}{Printable(value)}");
+            await host.Output.WriteLineAsync($"{label,-14}{Printable.Of(value)}");
         }
 
         if (Error is not null)
         {
-            await host.Error.WriteLineAsync(Printable(Error));
+            await host.Error.WriteLineAsync(Printable.Of(Error));
         }
     }
 
@@ -116,8 +116,4 @@ internal sealed record DialReport(NetAddress Address)
 
         static double Milliseconds(TimeSpan? time) => Math.Round(time.GetValueOrDefault().TotalMilliseconds, 3);
     }
-
-    // A remote's words go to a terminal, which must not take them for commands.
-    private static string Printable(string text) =>
-        text.Length == 0 ? "-" : string.Concat(text.Select(c => c is >= ' ' and <= '~' or '…' ? c.ToString() : $"\\u{(int)c:x4}"));
 }

@@ -3,18 +3,19 @@ using System.Collections.Immutable;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging.Abstractions;
 using Pipeline.Cli.Demo.Nodes;
-using Pipeline.Cli.Demo.Traces;
+using Pipeline.Cli.Traces;
 using Pipeline.Dataflow;
 using Pipeline.Protocols;
 
 namespace Pipeline.Cli.Demo;
 
 /// <summary>
-/// One run of the demonstration: the messages of a trace go from four nodes through encrypted connections into the reactors of a fifth,
-/// and everything that arrives is held against what was sent.
+/// One run of the demonstration: the messages of a trace go from a node for each of its peers through encrypted connections into
+/// the reactors of one more, and everything that arrives is held against what was sent.
 /// </summary>
 internal sealed class DemoRun
 {
+    private readonly int _peers;
     private readonly ReplayPace _pace;
     private readonly TimeProvider _time;
     private readonly ImmutableArray<ReplayLane> _lanes;
@@ -35,12 +36,13 @@ internal sealed class DemoRun
     /// <param name="time">Where time comes from.</param>
     public DemoRun(Trace trace, ReplayPace pace, TimeProvider time)
     {
+        _peers = trace.Peers;
         _pace = pace;
         _time = time;
         ILookup<(int Peer, byte Channel), TraceMessage> messages = trace.Messages.ToLookup(message => (message.Peer, message.Channel.Id));
         _lanes =
         [
-            .. from peer in Enumerable.Range(0, Trace.Peers)
+            .. from peer in Enumerable.Range(0, _peers)
                from channel in StandardChannels.All
                select new ReplayLane(peer, channel, [.. messages[(peer, channel.Id)]], time),
         ];
@@ -51,15 +53,15 @@ internal sealed class DemoRun
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Starts the nodes. Default: those of <see cref="DemoNetwork"/>, which log nothing.</summary>
-    public StartNetwork Start { get; init; } = static (arrived, cancellationToken) =>
-        DemoNetwork.StartAsync(arrived, NullLoggerFactory.Instance, cancellationToken);
+    public StartNetwork Start { get; init; } = static (peers, arrived, cancellationToken) =>
+        DemoNetwork.StartAsync(peers, arrived, NullLoggerFactory.Instance, cancellationToken);
 
     /// <summary>The figures of this moment.</summary>
     public DemoSnapshot TakeSnapshot()
     {
         IDemoNetwork? network = Volatile.Read(ref _network);
         IReadOnlyDictionary<byte, (int SendQueue, int Inbox)>[]? waiting =
-            network is null ? null : [.. Enumerable.Range(0, Trace.Peers).Select(network.GetWaiting)];
+            network is null ? null : [.. Enumerable.Range(0, _peers).Select(network.GetWaiting)];
         return DemoSnapshot.Take(_lanes, Waiting, Elapsed);
 
         // Of lanes that the trace does not use, the room does not count.
@@ -79,7 +81,7 @@ internal sealed class DemoRun
         IDemoNetwork? network = null;
         try
         {
-            network = await Start(OnArrived, cancellationToken);
+            network = await Start(_peers, OnArrived, cancellationToken);
             _start = _lastArrival = _time.GetTimestamp();
             Volatile.Write(ref _network, network);
             failure = await PlayAsync(network, cancellationToken);

@@ -19,7 +19,11 @@ internal readonly record struct Fill(long Messages, long Capacity)
 /// <param name="Inbox">What waits for the reactors.</param>
 /// <param name="P50">The latency from send to reactor that half of the messages did not exceed; null when there were none.</param>
 /// <param name="P99">The same for 99 of 100.</param>
-internal sealed record Figures(string Name, long Expected, LaneCounts Counts, Fill SendQueue, Fill Inbox, TimeSpan? P50, TimeSpan? P99);
+internal sealed record Figures(string Name, long Expected, LaneCounts Counts, Fill SendQueue, Fill Inbox, TimeSpan? P50, TimeSpan? P99)
+{
+    /// <summary>What has arrived, for rates.</summary>
+    public Traffic Traffic => new(Counts.Received, Counts.Bytes);
+}
 
 /// <summary>The figures of one moment of a run.</summary>
 /// <param name="Elapsed">Since the first message was sent.</param>

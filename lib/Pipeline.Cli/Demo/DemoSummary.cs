@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.Text.Json;
-using Pipeline.Cli.Demo.Nodes;
 using Pipeline.Protocols;
 
 namespace Pipeline.Cli.Demo;
@@ -39,6 +38,9 @@ internal sealed record DemoSummary(DemoSnapshot End)
         (true, true, _) => Cli.ExitCode.Interrupted,
         (true, false, bool isComplete) => isComplete ? Cli.ExitCode.Success : Cli.ExitCode.Failure,
     };
+
+    // Those that send, and the one that receives.
+    private int Nodes => End.Peers.Length + 1;
 
     private LaneCounts Counts => End.Total.Counts;
 
@@ -88,7 +90,7 @@ internal sealed record DemoSummary(DemoSnapshot End)
 
     private string ToJson() => JsonSerializer.Serialize(new
     {
-        nodes = DemoNetwork.Nodes,
+        nodes = Nodes,
         messages_expected = Expected,
         messages_received = Counts.Received,
         bytes_received = Counts.Bytes,
@@ -127,7 +129,7 @@ internal sealed record DemoSummary(DemoSnapshot End)
         }
 
         double seconds = Math.Max(End.Elapsed.TotalSeconds, 1e-6);
-        yield return $"{DemoNetwork.Nodes} nodes, {Readable.Count(Counts.Received)} messages, {Readable.Bytes(Counts.Bytes)} in {Readable.Seconds(End.Elapsed)}: "
+        yield return $"{Nodes} nodes, {Readable.Count(Counts.Received)} messages, {Readable.Bytes(Counts.Bytes)} in {Readable.Seconds(End.Elapsed)}: "
             + $"{Readable.Count(Counts.Received / seconds)} messages/s, {Readable.Bytes(Counts.Bytes / seconds)}/s.";
 
         IEnumerable<string> verdict = ExitCode switch

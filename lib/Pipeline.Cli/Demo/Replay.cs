@@ -1,4 +1,4 @@
-using Pipeline.Cli.Demo.Traces;
+using Pipeline.Cli.Traces;
 
 namespace Pipeline.Cli.Demo;
 

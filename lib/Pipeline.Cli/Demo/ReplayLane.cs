@@ -1,5 +1,5 @@
 using System.Globalization;
-using Pipeline.Cli.Demo.Traces;
+using Pipeline.Cli.Traces;
 using Pipeline.Dataflow;
 
 namespace Pipeline.Cli.Demo;

@@ -45,7 +45,7 @@ internal sealed class TextLoggerFactory(TextWriter writer, LogLevel least, LogFo
             factory.Write(factory.IsJson
                 ? ToJson(logLevel, eventId, state as IReadOnlyList<KeyValuePair<string, object?>> ?? [], exception, message)
                 // What remotes say must not command the terminal.
-                : $"{factory.Now()} {NameOf(logLevel),-5} {category}: {Readable.Escape(message)}{(exception is null ? "" : " " + Readable.Escape(exception.ToString()))}");
+                : $"{factory.Now()} {NameOf(logLevel),-5} {category}: {UserText.Escape(message)}{(exception is null ? "" : " " + UserText.Escape(exception.ToString()))}");
         }
 
         private string ToJson(LogLevel level, EventId id, IReadOnlyList<KeyValuePair<string, object?>> values, Exception? exception, string message)

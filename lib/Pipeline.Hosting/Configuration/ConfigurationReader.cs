@@ -44,7 +44,7 @@ internal sealed class ConfigurationReader(HomeFolder home)
                 }
                 catch (FormatException e)
                 {
-                    _errors.Add($"{value.Origin.Subject(key)} is {Readable.Quote(value.Text)}; {e.Message}");
+                    _errors.Add($"{value.Origin.Subject(key)} is {UserText.Quote(value.Text)}; {e.Message}");
                 }
             }
         }
@@ -78,7 +78,7 @@ internal sealed class ConfigurationReader(HomeFolder home)
             {
                 if (entry.What != TomlFile.Table)
                 {
-                    _errors.Add($"{place}: {Section} is {entry.What switch { "" => Readable.Quote(entry.Text!), _ => entry.What }}; expected is the table [{Section}].");
+                    _errors.Add($"{place}: {Section} is {entry.What switch { "" => UserText.Quote(entry.Text!), _ => entry.What }}; expected is the table [{Section}].");
                     explained.Add(Section);
                 }
             }
@@ -120,7 +120,7 @@ internal sealed class ConfigurationReader(HomeFolder home)
             where IsOfSection(name) && !known.Contains(name[VariablePrefix.Length..])
             orderby name
             let meant = Spelling.Nearest(name[VariablePrefix.Length..], known)
-            select $"The environment variable {Readable.Escape(name)} is not known and has no effect{DidYouMean(meant is null ? null : VariablePrefix + meant)}");
+            select $"The environment variable {UserText.Escape(name)} is not known and has no effect{DidYouMean(meant is null ? null : VariablePrefix + meant)}");
 
         static bool IsOfSection(string name) => name.StartsWith(VariablePrefix, StringComparison.Ordinal);
     }
@@ -152,7 +152,7 @@ internal sealed class ConfigurationReader(HomeFolder home)
     private static string Unknown(string place, TomlEntry entry)
     {
         bool isTable = entry.What == TomlFile.Table;
-        string name = Readable.Escape(entry.Name);
+        string name = UserText.Escape(entry.Name);
         IEnumerable<string> known = isTable ? [Section, .. ConfigurationKeys.Unused] : ConfigurationKey.All.Select(key => key.Name);
         return $"{place}: {(isTable ? $"the table [{name}]" : name)} is not known and has no effect{DidYouMean(Spelling.Nearest(entry.Name, known))}";
     }

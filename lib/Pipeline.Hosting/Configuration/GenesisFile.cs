@@ -30,7 +30,7 @@ internal static class GenesisFile
         }
         catch (JsonException e)
         {
-            return (null, $"is not JSON ({Readable.Escape(e.Message)})");
+            return (null, $"is not JSON ({UserText.Escape(e.Message)})");
         }
     }
 

@@ -15,7 +15,7 @@ public sealed class HomeFolder
         ArgumentNullException.ThrowIfNull(path);
         if (string.IsNullOrWhiteSpace(path) || path.Contains('\0', StringComparison.Ordinal))
         {
-            throw new ConfigurationException($"The home folder {Readable.Quote(path)} is no folder; expected is a path such as ~/.pipeline.");
+            throw new ConfigurationException($"The home folder {UserText.Quote(path)} is no folder; expected is a path such as ~/.pipeline.");
         }
 
         Path = System.IO.Path.GetFullPath(path);

@@ -205,7 +205,7 @@ public sealed record NodeConfiguration
         catch (Exception e) when (e is SocketException or IndexOutOfRangeException or ArgumentOutOfRangeException)
         {
             ConfigurationValue value = Values.Single(value => value.Key.Name == "p2p.laddr");
-            throw new ConfigurationException($"{value.Origin.Subject(value.Key)} is {Readable.Quote(value.Text)}; the host {address.Host} has no address here ({e.Message}).");
+            throw new ConfigurationException($"{value.Origin.Subject(value.Key)} is {UserText.Quote(value.Text)}; the host {address.Host} has no address here ({e.Message}).");
         }
     }
 }

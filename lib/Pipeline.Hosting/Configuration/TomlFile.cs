@@ -79,7 +79,7 @@ internal sealed record TomlFile(ImmutableArray<TomlEntry> Entries, ImmutableArra
         }
         catch (TomlException e)
         {
-            return Wrong($"{path}: {Readable.Escape(e.Message)}");
+            return Wrong($"{path}: {UserText.Escape(e.Message)}");
         }
 
         if (document.HasErrors)
@@ -93,7 +93,7 @@ internal sealed record TomlFile(ImmutableArray<TomlEntry> Entries, ImmutableArra
                         .Take(MaxErrors)
                         .Select(diagnostic => string.Create(
                             CultureInfo.InvariantCulture,
-                            $"{path}:{diagnostic.Span.Start.Line + 1}:{diagnostic.Span.Start.Column + 1}: {Readable.Escape(diagnostic.Message)}.")),
+                            $"{path}:{diagnostic.Span.Start.Line + 1}:{diagnostic.Span.Start.Column + 1}: {UserText.Escape(diagnostic.Message)}.")),
                 ]);
         }
 

@@ -38,7 +38,7 @@ internal static class ValueKind
         text.Length <= 1000 && text.All(c => c is >= ' ' and <= '~') && !string.IsNullOrWhiteSpace(text));
 
     public static ValueKind<string> Network { get; } = Of("empty or the id of a network, at most 50 printable characters", "cosmoshub-4", text =>
-        text.Length <= 50 && text == Readable.Escape(text) && (text.Length == 0 || !string.IsNullOrWhiteSpace(text)));
+        text.Length <= 50 && text == UserText.Escape(text) && (text.Length == 0 || !string.IsNullOrWhiteSpace(text)));
 
     public static ValueKind<string> File(string example) => Of("the path of a file", example, IsPath);
 

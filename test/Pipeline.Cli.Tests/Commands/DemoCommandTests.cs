@@ -1,8 +1,7 @@
-using System.Text;
 using System.Text.Json;
 using Google.Protobuf;
-using Pipeline.Cli.Demo.Traces;
-using Pipeline.Cli.Tests.Demo.Traces;
+using Pipeline.Cli.Tests.Traces;
+using Pipeline.Cli.Traces;
 using Spectre.Console;
 using Mempool = Pipeline.Protocols.Mempool;
 using StateSync = Pipeline.Protocols.StateSync;
@@ -95,7 +94,7 @@ public sealed class DemoCommandTests
         }.ToByteArray();
         byte[] transaction = new Mempool.Message { Txs = new Mempool.Txs { Txs_ = { ByteString.CopyFrom(new byte[1 << 20]) } } }.ToByteArray();
         TraceBytes trace = new();
-        for (byte peer = 0; peer < Trace.Peers; peer++)
+        for (byte peer = 0; peer < 4; peer++)
         {
             // Of a message without a field that is set nothing is left, and it arrives all the same.
             trace = StandardMessages.Channels.Keys.Aggregate(trace, (made, channel) => made.Record(0, peer, channel))
@@ -113,6 +112,33 @@ public sealed class DemoCommandTests
         Assert.That(
             json.GetProperty("channels").EnumerateArray().Select(channel => channel.GetProperty("messages").GetInt32()),
             Is.EqualTo(new[] { 4, 4, 4, 4, 4, 8, 8, 4, 4, 5 }));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_trace_is_sent_by_as_many_nodes_as_it_has_peers(CancellationToken cancellationToken)
+    {
+        TraceBytes all = new();
+        for (byte peer = 0; peer < Trace.MaxPeers; peer++)
+        {
+            all.Record(0, peer, 0x30, [0x0a, 0x00]);
+        }
+
+        Run one = await RunOnAsync(new TraceBytes().Record(0, 0, 0x30, [0x0a, 0x00]).Plain, cancellationToken, "--json");
+        Run most = await RunOnAsync(all.Plain, cancellationToken, "--json");
+
+        Assert.That(one, Has.Property("ExitCode").Zero.And.Property("Output").StartsWith("""{"nodes":2,"messages_expected":1,"messages_received":1,"""));
+        Assert.That(most, Has.Property("ExitCode").Zero.And.Property("Output").StartsWith("""{"nodes":17,"messages_expected":16,"messages_received":16,"""));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_trace_that_was_cut_short_is_sent_as_far_as_it_is_whole_when_that_is_asked_for(CancellationToken cancellationToken)
+    {
+        byte[] cut = new TraceBytes().Record(0, 1, 0x30, [0x0a, 0x00]).Record(0, 1, 0x30, [0x0a, 0x00]).Plain[..^1];
+
+        AssertBadUsage(await RunOnAsync(cut, cancellationToken), "record 2, at byte 6", "cut short", "--salvage");
+        Run run = await RunOnAsync(cut, cancellationToken, "--salvage", "--json");
+
+        Assert.That(run, Has.Property("ExitCode").Zero.And.Property("Output").StartsWith("""{"nodes":3,"messages_expected":1,"messages_received":1,"""));
     }
 
     [Test, CancelAfter(60_000)]
@@ -161,7 +187,7 @@ public sealed class DemoCommandTests
             cancellationToken);
 
         Assert.That(exitCode, Is.Zero);
-        string[] frames = screen.ToString().Split("5 nodes, 4 send to the fifth")[1..];
+        string[] frames = screen.ToString().Split("5 nodes, 4 send to the last")[1..];
         Assert.That(frames, Has.Length.GreaterThan(1));
         string[] lines = [.. frames[^1].Split('\n').Select(Plain)];
         Assert.That(lines.TakeWhile(line => !line.Contains("Ctrl+C", StringComparison.Ordinal)).ToArray(), Has.Length.LessThan(height - 1));
@@ -235,21 +261,6 @@ public sealed class DemoCommandTests
             {
                 await interrupt.CancelAsync();
             }
-        }
-    }
-
-    private sealed class Screen(TextWriter writer, int width, int height) : IAnsiConsoleOutput
-    {
-        public TextWriter Writer => writer;
-
-        public bool IsTerminal => true;
-
-        public int Width => width;
-
-        public int Height => height;
-
-        public void SetEncoding(Encoding encoding)
-        {
         }
     }
 }

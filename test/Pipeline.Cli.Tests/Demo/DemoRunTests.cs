@@ -1,8 +1,8 @@
 using Google.Protobuf;
 using Pipeline.Cli.Demo;
 using Pipeline.Cli.Demo.Nodes;
-using Pipeline.Cli.Demo.Traces;
-using Pipeline.Cli.Tests.Demo.Traces;
+using Pipeline.Cli.Tests.Traces;
+using Pipeline.Cli.Traces;
 using Pipeline.Protocols.Mempool;
 
 namespace Pipeline.Cli.Tests.Demo;
@@ -106,7 +106,7 @@ public sealed class DemoRunTests
 
         await summary.WriteAsync(new CommandHost(output, error, Terminal: null), json: true);
 
-        Assert.That(output.ToString(), Does.StartWith("""{"nodes":5,"messages_expected":5,"messages_received":5,"""));
+        Assert.That(output.ToString(), Does.StartWith("""{"nodes":3,"messages_expected":5,"messages_received":5,"""));
         Assert.That(output.ToString(), Does.Contain("\"out_of_order\":0,\"corrupt\":1,").And.EndsWith("}]}\n"));
         Assert.That(error.ToString(), Does.StartWith("Check failed: 5 of 5 messages arrived, 0 out of order and 1 corrupt."));
     }
@@ -150,7 +150,7 @@ public sealed class DemoRunTests
         return new DemoRun(trace, new ReplayPace(ReplayPace.Max, Duration: null), TimeProvider.System)
         {
             Patience = patience,
-            Start = (arrived, _) =>
+            Start = (_, arrived, _) =>
             {
                 BrokenNetwork network = new(arrived, deliver) { DepartsAfter = departsAfter };
                 started?.Invoke(network);

@@ -1,6 +1,6 @@
 using Microsoft.Extensions.Time.Testing;
 using Pipeline.Cli.Demo;
-using Pipeline.Cli.Demo.Traces;
+using Pipeline.Cli.Traces;
 using Pipeline.Dataflow;
 
 namespace Pipeline.Cli.Tests.Demo;

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Time.Testing;
 using Pipeline.Cli.Demo;
-using Pipeline.Cli.Demo.Traces;
+using Pipeline.Cli.Traces;
 using Pipeline.Dataflow;
 
 namespace Pipeline.Cli.Tests.Demo;

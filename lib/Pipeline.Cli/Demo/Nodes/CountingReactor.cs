@@ -4,7 +4,7 @@ using Pipeline.Reactors;
 
 namespace Pipeline.Cli.Demo.Nodes;
 
-/// <summary>A protocol of the fifth node as a class: it gets each message parsed, and hands it on to be counted and checked.</summary>
+/// <summary>A protocol of the receiver as a class: it gets each message parsed, and hands it on to be counted and checked.</summary>
 internal sealed class CountingReactor<TMessage>(string name, IReceiver receiver, params IEnumerable<ChannelDescriptor<TMessage>> channels)
     : Reactor<TMessage>(name, channels)
     where TMessage : class, IMessage<TMessage>

@@ -2,7 +2,6 @@ using System.Collections.Concurrent;
 using System.Net;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
-using Pipeline.Cli.Demo.Traces;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Protocols;
@@ -12,14 +11,11 @@ using Pipeline.Switching;
 namespace Pipeline.Cli.Demo.Nodes;
 
 /// <summary>
-/// Five nodes in this process, each with its own key, switch and TCP listener on a free port of 127.0.0.1. Four of them stand for the
-/// peers of a trace and have dialled the fifth, which has a reactor for each protocol.
+/// Nodes in this process, each with its own key, switch and TCP listener on a free port of 127.0.0.1. All but one stand for the peers of a
+/// trace and have dialled that one, the receiver, which has a reactor for each protocol.
 /// </summary>
 internal sealed class DemoNetwork : IDemoNetwork, IReceiver
 {
-    /// <summary>How many nodes there are.</summary>
-    public const int Nodes = Trace.Peers + 1;
-
     private static readonly SwitchOptions Options = new()
     {
         Network = "pipeline-demo",
@@ -30,21 +26,23 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
 
     private readonly MessageArrived _arrived;
     private readonly ILoggerFactory _loggers;
-    private readonly NodeKey[] _keys = [.. Enumerable.Range(0, Nodes).Select(_ => NodeKey.Create())];
+    private readonly NodeKey[] _keys;
     private readonly Dictionary<NodeId, int> _peerOf;
     private readonly Switch[] _players;
     private readonly Switch _receiver;
     private readonly MempoolBlocks _mempool;
-    private readonly IPeer?[] _outgoing = new IPeer?[Trace.Peers];
+    private readonly IPeer?[] _outgoing;
     private readonly ConcurrentDictionary<int, IPeer> _incoming = [];
     private bool _isUp;
 
-    private DemoNetwork(MessageArrived arrived, ILoggerFactory loggers)
+    private DemoNetwork(int peers, MessageArrived arrived, ILoggerFactory loggers)
     {
         _arrived = arrived;
         _loggers = loggers;
-        _peerOf = Enumerable.Range(0, Trace.Peers).ToDictionary(peer => _keys[peer].Id);
-        _players = [.. Enumerable.Range(0, Trace.Peers).Select(peer => MakeSwitch(_keys[peer], $"peer-{peer}", new PlayingReactor()))];
+        _keys = [.. Enumerable.Range(0, peers + 1).Select(_ => NodeKey.Create())];
+        _outgoing = new IPeer?[peers];
+        _peerOf = Enumerable.Range(0, peers).ToDictionary(peer => _keys[peer].Id);
+        _players = [.. Enumerable.Range(0, peers).Select(peer => MakeSwitch(_keys[peer], $"peer-{peer}", new PlayingReactor()))];
         _mempool = new MempoolBlocks(this);
         _receiver = MakeSwitch(
             _keys[^1],
@@ -70,10 +68,10 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
     /// <inheritdoc />
     public long Transactions => _mempool.Transactions;
 
-    /// <summary>Starts the nodes and lets the four dial the fifth, see <see cref="StartNetwork"/>.</summary>
-    public static async Task<IDemoNetwork> StartAsync(MessageArrived arrived, ILoggerFactory loggers, CancellationToken cancellationToken)
+    /// <summary>Starts the nodes and lets all dial the receiver, see <see cref="StartNetwork"/>.</summary>
+    public static async Task<IDemoNetwork> StartAsync(int peers, MessageArrived arrived, ILoggerFactory loggers, CancellationToken cancellationToken)
     {
-        DemoNetwork network = new(arrived, loggers);
+        DemoNetwork network = new(peers, arrived, loggers);
         try
         {
             await Task.WhenAll(network.Switches.Select(node => node.StartAsync(cancellationToken)));
@@ -154,7 +152,7 @@ internal sealed class DemoNetwork : IDemoNetwork, IReceiver
         return node;
     }
 
-    // The fifth node knows more: a peer that it has stopped only sees a closed connection.
+    // The receiver knows more: a peer that it has stopped only sees a closed connection.
     private async Task<string> DescribeDepartureAsync(int peer)
     {
         DisconnectReason reason = await _outgoing[peer]!.Completion;

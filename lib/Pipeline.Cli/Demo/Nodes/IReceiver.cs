@@ -3,7 +3,7 @@ using Pipeline.Dataflow;
 
 namespace Pipeline.Cli.Demo.Nodes;
 
-/// <summary>Who is told what the reactors of the fifth node see.</summary>
+/// <summary>Who is told what the reactors of the receiver see.</summary>
 internal interface IReceiver
 {
     /// <summary>A peer is there; said by each reactor.</summary>

@@ -7,7 +7,7 @@ using Pipeline.Reactors;
 namespace Pipeline.Cli.Demo.Nodes;
 
 /// <summary>
-/// The mempool of the fifth node as linked blocks, with no class of its own: messages are counted and checked, taken apart into
+/// The mempool of the receiver as linked blocks, with no class of its own: messages are counted and checked, taken apart into
 /// transactions, and the transactions counted. Every block is bounded, so one that is behind holds back the peers.
 /// </summary>
 internal sealed class MempoolBlocks

@@ -12,6 +12,9 @@ internal sealed class LiveView(IAnsiConsole terminal, string title, TimeProvider
     // From this width on there is room for what a narrow screen leaves out.
     private const int Wide = 110;
 
+    // All but the peers' rows, and two to spare.
+    private const int RowsWithoutPeers = 18;
+
     // As wide as what they hold gets, so that nothing moves while it grows.
     private static readonly (string Header, int Width)[] WideColumns =
     [
@@ -26,7 +29,7 @@ internal sealed class LiveView(IAnsiConsole terminal, string title, TimeProvider
 
     public Task<DemoSummary> ShowAsync(Func<DemoSnapshot> read, Func<Task<DemoSummary>> start)
     {
-        RateWindow rates = new();
+        RateWindow<DemoSnapshot> rates = new(static snapshot => snapshot.Elapsed);
         return terminal.Live(Draw()).AutoClear(true).StartAsync(async context =>
         {
             // The first frame costs more than all others, and should not compete with the run.
@@ -50,7 +53,7 @@ internal sealed class LiveView(IAnsiConsole terminal, string title, TimeProvider
     }
 
     /// <summary>Draws one moment.</summary>
-    public IRenderable Render(DemoSnapshot snapshot, RateWindow rates)
+    public IRenderable Render(DemoSnapshot snapshot, RateWindow<DemoSnapshot> rates)
     {
         bool isWide = terminal.Profile.Width >= Wide;
         double progress = snapshot.Total.Expected == 0 ? 1 : Math.Min(1, (double)snapshot.Total.Counts.Received / snapshot.Total.Expected);
@@ -66,23 +69,29 @@ internal sealed class LiveView(IAnsiConsole terminal, string title, TimeProvider
             });
         }
 
-        AddRows(static snapshot => snapshot.Channels);
+        AddRows(static snapshot => snapshot.Channels, int.MaxValue);
         table.AddEmptyRow();
-        AddRows(static snapshot => snapshot.Peers);
-        AddRows(static snapshot => [snapshot.Total]);
+        AddRows(static snapshot => snapshot.Peers, terminal.Profile.Height - RowsWithoutPeers);
+        AddRows(static snapshot => [snapshot.Total], int.MaxValue);
         return new Rows(
             new Text($"{title}, {Readable.Seconds(snapshot.Elapsed)}", new Style(decoration: Decoration.Bold)),
             Bar(progress),
             table,
             new Text("queue: waits to be sent; inbox: waits for the reactor; Ctrl+C stops.", new Style(Color.Grey)));
 
-        void AddRows(Func<DemoSnapshot, ImmutableArray<Figures>> select)
+        void AddRows(Func<DemoSnapshot, ImmutableArray<Figures>> select, int room)
         {
             ImmutableArray<Figures> rows = select(snapshot);
-            for (int i = 0; i < rows.Length; i++)
+            int shown = rows.Length <= room ? rows.Length : Math.Max(0, room - 1);
+            for (int i = 0; i < shown; i++)
             {
                 int row = i;
-                table.AddRow(Cells(rows[i], rates.Of(snapshot => select(snapshot)[row]), isWide));
+                table.AddRow(Cells(rows[i], rates.Of(snapshot => select(snapshot)[row].Traffic), isWide));
+            }
+
+            if (shown < rows.Length)
+            {
+                table.AddRow(new Text($"{rows.Length - shown} peers more", new Style(Color.Grey)));
             }
         }
     }

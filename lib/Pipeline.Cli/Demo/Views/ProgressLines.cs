@@ -7,7 +7,7 @@ internal sealed class ProgressLines(TextWriter output, TimeProvider time) : IDem
 
     public async Task<DemoSummary> ShowAsync(Func<DemoSnapshot> read, Func<Task<DemoSummary>> start)
     {
-        RateWindow rates = new();
+        RateWindow<DemoSnapshot> rates = new(static snapshot => snapshot.Elapsed);
         rates.Add(read());
         Task<DemoSummary> run = start();
         using PeriodicTimer timer = new(Period, time);
@@ -15,7 +15,7 @@ internal sealed class ProgressLines(TextWriter output, TimeProvider time) : IDem
         {
             DemoSnapshot now = read();
             rates.Add(now);
-            (double messages, double bytes) = rates.Of(static snapshot => snapshot.Total);
+            (double messages, double bytes) = rates.Of(static snapshot => snapshot.Total.Traffic);
             Figures total = now.Total;
             await output.WriteLineAsync(
                 $"{Readable.Seconds(now.Elapsed),8}  {Readable.Count(total.Counts.Received)} of {Readable.Count(total.Expected)} messages, "

@@ -1,6 +1,6 @@
 using System.IO.Compression;
 
-namespace Pipeline.Cli.Tests.Demo.Traces;
+namespace Pipeline.Cli.Tests.Traces;
 
 /// <summary>Makes traces, good and bad ones.</summary>
 internal sealed class TraceBytes

@@ -1,7 +1,7 @@
-using Pipeline.Cli.Demo.Traces;
+using Pipeline.Cli.Traces;
 using Pipeline.Dataflow;
 
-namespace Pipeline.Cli.Tests.Demo.Traces;
+namespace Pipeline.Cli.Tests.Traces;
 
 [TestFixture]
 public sealed class TraceTests
@@ -64,18 +64,50 @@ public sealed class TraceTests
     }
 
     [Test]
+    public void What_is_whole_of_a_trace_that_was_cut_short_is_used_when_that_is_asked_for()
+    {
+        byte[] plain = TwoRecords.Plain;
+        byte[] gzipped = TwoRecords.Gzipped;
+        int firstRecord = new TraceBytes().Record(1_500, 3, 0x30, 1, 2, 3).Plain.Length;
+
+        Assert.Multiple(() =>
+        {
+            for (int length = firstRecord; length < plain.Length; length++)
+            {
+                Assert.That(Salvage(plain[..length]).Messages, Has.Count.EqualTo(1), $"{length} plain bytes");
+            }
+
+            // Without the trailer alone, all records are there.
+            Assert.That(Salvage(gzipped[..^8]).Messages, Has.Count.EqualTo(2));
+            Assert.That(() => Salvage(plain[..3]), Throws.TypeOf<TraceException>().With.Message.Contains("is cut short"));
+            Assert.That(() => Salvage([.. plain, 0, 99]), Throws.TypeOf<TraceException>().With.Message.Contains("peer 99"));
+            Assert.That(
+                () => Read(plain[..^1]),
+                Throws.TypeOf<TraceException>().With.Message.Contains("record 2, at byte 8").And.Message.Contains("The whole records before that (1) can be used with --salvage."));
+        });
+
+        static Trace Salvage(byte[] bytes) => Trace.Read(new MemoryStream(bytes), "made", Channels, cutShort: WhenCutShort.UseWhatIsWhole);
+    }
+
+    [TestCase(new byte[] { 0 }, 1)]
+    [TestCase(new byte[] { 2, 0 }, 3)]
+    [TestCase(new byte[] { 15 }, 16)]
+    public void A_trace_has_the_peers_up_to_the_last_that_sent_something(byte[] senders, int peers) =>
+        Assert.That(Read(senders.Aggregate(new TraceBytes(), (made, peer) => made.Record(0, peer, 0x30, 1)).Plain).Peers, Is.EqualTo(peers));
+
+    [Test]
     public void Every_kind_of_damage_is_named_with_its_place()
     {
         Assert.Multiple(() =>
         {
             AssertRefused([], "is empty");
             AssertRefused([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0], "holds no messages");
-            AssertRefused("# Pipeline, a library"u8, "record 1, at byte 0", "peer 32", "0 to 3");
+            AssertRefused("# Pipeline, a library"u8, "record 1, at byte 0", "peer 32", "0 to 15");
             AssertRefused(TwoRecords.Raw(5).Plain, "record 3, at byte 14", "before its peer");
             AssertRefused(TwoRecords.Raw(5, 2).Plain, "record 3, at byte 14", "before its channel");
             AssertRefused(TwoRecords.Raw(5, 2, 0x30).Plain, "record 3, at byte 14", "before its length");
             AssertRefused(TwoRecords.Raw(5, 2, 0x30, 4, 1, 1).Gzipped, "record 3, at byte 14", "2 of the 4 bytes");
-            AssertRefused(TwoRecords.Record(0, 4, 0x30, 1).Plain, "record 3, at byte 14", "peer 4", "0 to 3");
+            AssertRefused(TwoRecords.Record(0, 16, 0x30, 1).Plain, "record 3, at byte 14", "peer 16", "0 to 15");
             AssertRefused(TwoRecords.Record(0, 0, 0x31, 1).Plain, "record 3, at byte 14", "channel 0x31", "0x00, 0x30");
             AssertRefused(TwoRecords.Raw(Never).Plain, "record 3, at byte 14", "time that is not a varint");
             AssertRefused(TwoRecords.Raw(0, 0, 0x30).Raw(Never).Plain, "record 3, at byte 14", "length that is not a varint");

@@ -1,11 +1,12 @@
+using System.Globalization;
 using System.Reflection;
 using Pipeline.Dataflow;
 
-namespace Pipeline.Cli.Demo.Traces;
+namespace Pipeline.Cli.Traces;
 
 /// <summary>One recorded message.</summary>
 /// <param name="At">When it arrived, since the start of the recording.</param>
-/// <param name="Peer">Which peer sent it, 0 to <see cref="Trace.Peers"/> - 1.</param>
+/// <param name="Peer">Which peer sent it, 0 to <see cref="Trace.MaxPeers"/> - 1.</param>
 /// <param name="Channel">The channel it came on.</param>
 /// <param name="Data">The message.</param>
 internal readonly record struct TraceMessage(TimeSpan At, int Peer, ChannelDescriptor Channel, ReadOnlyMemory<byte> Data);
@@ -16,10 +17,17 @@ internal readonly record struct TraceMessage(TimeSpan At, int Peer, ChannelDescr
 /// </summary>
 internal sealed class Trace
 {
-    /// <summary>How many peers a recording has.</summary>
-    public const int Peers = 4;
+    /// <summary>The most peers that a recording may have: as many as one address may have in its handshake at a time at a node.</summary>
+    public const int MaxPeers = 16;
 
-    private Trace(IReadOnlyList<TraceMessage> messages) => Messages = messages;
+    private Trace(IReadOnlyList<TraceMessage> messages)
+    {
+        Messages = messages;
+        Peers = messages.Max(message => message.Peer) + 1;
+    }
+
+    /// <summary>How many peers there are, 1 to <see cref="MaxPeers"/>: those up to the last that sent something.</summary>
+    public int Peers { get; }
 
     /// <summary>All messages in the order they arrived.</summary>
     public IReadOnlyList<TraceMessage> Messages { get; }
@@ -32,8 +40,10 @@ internal sealed class Trace
     }
 
     /// <summary>Reads a recording from a file, gzipped or not.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="cutShort">What becomes of one that was cut short.</param>
     /// <exception cref="TraceException">The file cannot be read, or is not a recording; the message says where it goes wrong.</exception>
-    public static Trace ReadFile(string path)
+    public static Trace ReadFile(string path, WhenCutShort cutShort = WhenCutShort.Refuse)
     {
         if (path.Length == 0 || path.Contains('\0', StringComparison.Ordinal))
         {
@@ -48,7 +58,7 @@ internal sealed class Trace
         try
         {
             using FileStream stream = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
-            return Read(stream, $"'{path}'", StandardMessages.Channels, StandardMessages.FindFault);
+            return Read(stream, $"'{path}'", StandardMessages.Channels, StandardMessages.FindFault, cutShort);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -65,14 +75,31 @@ internal sealed class Trace
     /// <param name="name">What an error calls the trace.</param>
     /// <param name="channels">The channels that messages may be of.</param>
     /// <param name="findFault">Checks a message; null for no check.</param>
+    /// <param name="cutShort">What becomes of one that was cut short.</param>
     /// <exception cref="TraceException">The stream is not a recording; the message says where it goes wrong.</exception>
-    public static Trace Read(Stream stream, string name, IReadOnlyDictionary<byte, ChannelDescriptor> channels, FindFault? findFault = null)
+    public static Trace Read(
+        Stream stream,
+        string name,
+        IReadOnlyDictionary<byte, ChannelDescriptor> channels,
+        FindFault? findFault = null,
+        WhenCutShort cutShort = WhenCutShort.Refuse)
     {
+        List<TraceMessage> messages = [];
         try
         {
             using TraceReader reader = new(stream, channels, findFault);
-            List<TraceMessage> messages = [.. reader.ReadAll()];
+            messages.AddRange(reader.ReadAll());
             return messages.Count > 0 ? new Trace(messages) : throw new TraceException("it holds no messages");
+        }
+        catch (TraceException e) when (e.IsCutShort && cutShort == WhenCutShort.UseWhatIsWhole && messages.Count > 0)
+        {
+            return new Trace(messages);
+        }
+        catch (TraceException e) when (e.IsCutShort && messages.Count > 0)
+        {
+            throw new TraceException(
+                string.Create(CultureInfo.InvariantCulture, $"The trace {name} cannot be used: {e.Message}. The whole records before that ({messages.Count:N0}) can be used with --salvage."),
+                e);
         }
         catch (TraceException e)
         {
@@ -82,4 +109,18 @@ internal sealed class Trace
 }
 
 /// <summary>A trace cannot be used. The message says why, in a sentence for people.</summary>
-internal sealed class TraceException(string message, Exception? innerException = null) : FormatException(message, innerException);
+internal sealed class TraceException(string message, Exception? innerException = null) : FormatException(message, innerException)
+{
+    /// <summary>Whether all is well up to where the trace ends too early.</summary>
+    public bool IsCutShort { get; init; }
+}
+
+/// <summary>What becomes of a trace that ends within a record.</summary>
+internal enum WhenCutShort
+{
+    /// <summary>It is refused.</summary>
+    Refuse,
+
+    /// <summary>Its whole records are used, if there are any.</summary>
+    UseWhatIsWhole,
+}

@@ -4,7 +4,7 @@ using System.IO.Compression;
 using Pipeline.Dataflow;
 using Pipeline.Wire;
 
-namespace Pipeline.Cli.Demo.Traces;
+namespace Pipeline.Cli.Traces;
 
 /// <summary>Says what is wrong with a message, as in "a message that …"; null when nothing is.</summary>
 internal delegate string? FindFault(ChannelDescriptor channel, ReadOnlySpan<byte> message);
@@ -105,9 +105,9 @@ internal sealed class TraceReader : IDisposable
         }
 
         byte peer = ReadByte("peer");
-        if (peer >= Trace.Peers)
+        if (peer >= Trace.MaxPeers)
         {
-            throw Damaged($"is of peer {peer}; peers are 0 to {Trace.Peers - 1}");
+            throw Damaged($"is of peer {peer}; peers are 0 to {Trace.MaxPeers - 1}");
         }
 
         byte id = ReadByte("channel");
@@ -151,7 +151,7 @@ internal sealed class TraceReader : IDisposable
     {
         if (!Fill())
         {
-            throw Damaged($"is cut short: the trace ends before its {what}");
+            throw CutShort($"the trace ends before its {what}");
         }
 
         _offset++;
@@ -166,7 +166,7 @@ internal sealed class TraceReader : IDisposable
         {
             if (!Fill())
             {
-                throw Damaged(Invariant($"is cut short: the trace ends after {read:N0} of the {length:N0} bytes of its message"));
+                throw CutShort(Invariant($"the trace ends after {read:N0} of the {length:N0} bytes of its message"));
             }
 
             if (read == data.Length)
@@ -204,8 +204,13 @@ internal sealed class TraceReader : IDisposable
 
         return _end > 0 || (_trailer is not null && !_trailer.Confirms(_offset)
             ? throw new TraceException(Invariant($"its gzip data is cut short after {_offset:N0} unpacked bytes, in or after record {_record:N0}"))
+            {
+                IsCutShort = true,
+            }
             : false);
     }
+
+    private TraceException CutShort(string how) => new(Damaged($"is cut short: {how}").Message) { IsCutShort = true };
 
     private TraceException Damaged(string how) => new(Invariant($"record {_record:N0}, at byte {_recordOffset:N0} of the unpacked data, ") + how);
 

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace Pipeline.Cli.Demo.Traces;
+namespace Pipeline.Cli.Traces;
 
 /// <summary>
 /// Keeps the last bytes of a gzip file, which say how many bytes it unpacks to: <see cref="System.IO.Compression.GZipStream"/> takes a file that

@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Pipeline.Hosting.Configuration;
 
 /// <summary>What somebody wrote, for a message about it.</summary>
-internal static class Readable
+internal static class UserText
 {
     private const int Longest = 64;
 
