@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Invocation;
 using Pipeline.Experiments.Experiments;
 using Pipeline.Experiments.Flooding;
+using Pipeline.Experiments.Keeping;
 
 namespace Pipeline.Experiments;
 
@@ -33,6 +34,7 @@ internal static class CommandLine
             ScaleExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
+            BookKeeper.CreateCommand(host),
             CompareExperiment.CreateIdleCommand(host),
         };
         root.HelpName = Name;
