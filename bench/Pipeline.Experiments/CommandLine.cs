@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Invocation;
 using Pipeline.Experiments.Experiments;
 using Pipeline.Experiments.Flooding;
+using Pipeline.Experiments.Keeping;
 
 namespace Pipeline.Experiments;
 
@@ -34,6 +35,7 @@ internal static class CommandLine
             EclipseExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
+            BookKeeper.CreateCommand(host),
             CompareExperiment.CreateIdleCommand(host),
         };
         root.HelpName = Name;

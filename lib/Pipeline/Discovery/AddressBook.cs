@@ -494,6 +494,7 @@ public sealed class AddressBook : IAddressBook, IAsyncDisposable
             // What it did before is forgiven, but not that it was of no use.
             entry.IsOld = false;
             entry.IsOnBanList = false;
+            entry.KeptOutUntil = entry.KeptOutUntil < now ? entry.KeptOutUntil : now;
             entry.Attempts = 0;
             _table.AddNew(entry, entry.Source, now);
             _file?.SaveLater();
