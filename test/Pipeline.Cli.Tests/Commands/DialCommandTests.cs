@@ -62,6 +62,19 @@ public sealed class DialCommandTests
     }
 
     [Test, CancelAfter(30_000)]
+    public async Task The_steps_are_logged_when_that_is_asked_for(CancellationToken cancellationToken)
+    {
+        await using RemoteNode node = RemoteNode.Proper(Validator);
+
+        Run run = await Run.CommandAsync(cancellationToken, "dial", node.Address.ToString(), "--log-level", "info");
+
+        Assert.That(run.ExitCode, Is.Zero);
+        Assert.That(run.ErrorLines, Has.Length.EqualTo(2));
+        Assert.That(run.ErrorLines[0], Does.Contain($"Connected to {node.Address.DialString}"));
+        Assert.That(run.ErrorLines[1], Does.Contain($"Node {node.Key.Id} answered"));
+    }
+
+    [Test, CancelAfter(30_000)]
     public async Task A_node_of_another_network_than_asked_for_is_shown_but_is_a_failure(CancellationToken cancellationToken)
     {
         await using RemoteNode node = RemoteNode.Proper(Validator);
@@ -203,6 +216,7 @@ public sealed class DialCommandTests
     [TestCase("--timeout", "99999999999999999999999999999999s")]
     [TestCase("--timeout", "")]
     [TestCase("--network", " ")]
+    [TestCase("--log-level", "loud")]
     [CancelAfter(30_000)]
     public async Task A_bad_option_is_bad_usage(string option, string value, CancellationToken cancellationToken)
     {

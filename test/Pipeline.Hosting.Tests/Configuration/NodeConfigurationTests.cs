@@ -197,6 +197,19 @@ public sealed class NodeConfigurationTests
         Assert.That(rules.FindRefusal(IPAddress.Parse("198.51.100.9")), Does.Contain("deny list"));
     }
 
+    [TestCase("tcp://127.0.0.1:0", "127.0.0.1:0")]
+    [TestCase("0.0.0.0:26656", "0.0.0.0:26656")]
+    [TestCase("TCP://[::1]:1", "[::1]:1")]
+    [CancelAfter(30_000)]
+    public async Task Where_to_listen_is_an_address_of_either_family(string text, string endPoint, CancellationToken cancellationToken)
+    {
+        using TestHome home = new($"network = 'n'\n[p2p]\nladdr = '{text}'");
+
+        SwitchOptions options = await home.Load().ToSwitchOptionsAsync(NodeId.Parse(IdOf1), cancellationToken);
+
+        Assert.That(options.ListenEndPoint, Is.EqualTo(IPEndPoint.Parse(endPoint)));
+    }
+
     [Test, CancelAfter(30_000)]
     public async Task The_host_to_listen_at_may_be_a_name(CancellationToken cancellationToken)
     {
@@ -353,7 +366,7 @@ public sealed class NodeConfigurationTests
         using TestHome home = new();
         using (FileStream file = File.Create(home.Home.ConfigurationFile))
         {
-            file.SetLength(1L << 40);
+            file.SetLength(1L << 30);
         }
 
         Assert.That(home.Errors(), Is.EqualTo(new[] { "config.toml is larger than 1 MiB, which is too large for a configuration." }));
