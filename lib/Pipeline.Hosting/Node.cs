@@ -42,7 +42,7 @@ public sealed class Node : IAsyncDisposable
     /// <summary>Who is banned, kept in <c>p2p.ban_file</c>.</summary>
     public BanList Bans { get; }
 
-    /// <summary>Opens the files of a home folder and makes the node, which does nothing until it is started.</summary>
+    /// <summary>Opens the files of a home folder, makes those that are missing, and makes the node, which does nothing until it is started.</summary>
     /// <param name="configuration">What the node is.</param>
     /// <param name="reactors">Its reactors besides peer exchange; null for none.</param>
     /// <param name="version">What the node says is its software's version: empty or printable ASCII.</param>
@@ -61,12 +61,24 @@ public sealed class Node : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(configuration);
         loggers ??= NullLoggerFactory.Instance;
+
+        // Before anything is made in a folder that may be the wrong one.
+        if (configuration.NetworkProblem is { } problem)
+        {
+            throw new ConfigurationException(problem);
+        }
+
         FileStream held = Hold(configuration.Home);
         NodeKey? key = null;
         BanList? bans = null;
         AddressBook? addresses = null;
         try
         {
+            foreach (string path in new[] { configuration.NodeKeyFile, configuration.AddressBookFile, configuration.BanFile }.OfType<string>())
+            {
+                Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            }
+
             key = NodeKey.LoadOrCreate(configuration.NodeKeyFile);
             SwitchOptions options = await configuration.ToSwitchOptionsAsync(key.Id, cancellationToken).ConfigureAwait(false);
             ILogger<BanList> banLogger = loggers.CreateLogger<BanList>();

@@ -143,7 +143,7 @@ public sealed class StartCommandTests : IDisposable
         using TcpListener taken = new(IPAddress.Loopback, 0);
         taken.Start();
 
-        Run port = await Run.CommandAsync(cancellationToken, [.. Arguments("start"), "--p2p.laddr", $"tcp://{taken.LocalEndpoint}"]);
+        Run port = await Run.CommandAsync(cancellationToken, "start", "--home", _home, "--network", "test", "--p2p.laddr", $"tcp://{taken.LocalEndpoint}");
         Run network = await Run.CommandAsync(cancellationToken, "start", "--home", _home);
 
         using (Assert.EnterMultipleScope())
@@ -184,6 +184,6 @@ public sealed class StartCommandTests : IDisposable
 
     private string[] Arguments(string command, params string[] more) =>
     [
-        command, "--home", _home, "--network", "test", "--p2p.laddr", "tcp://127.0.0.1:0", "--p2p.addr_book_strict", "false", "--p2p.allow_duplicate_ip", .. more,
+        command, "--home", _home, "--network", "test", "--p2p.laddr", "tcp://127.0.0.1:0", "--p2p.addr_book_strict", "false", "--p2p.allow_duplicate_ip", "true", .. more,
     ];
 }
