@@ -26,8 +26,11 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
     private ImmutableArray<IPeer> _good = [];
     private ImmutableArray<(AccessTarget Target, string Why, TimeSpan? Duration)> _bans = [];
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly TaskCompletionSource _started = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _isStopping;
     private bool _isStopped;
+
+    // What waits for the start goes on within it, so that a test need not wait for that.
+    private readonly TaskCompletionSource _started = new();
 
     /// <inheritdoc />
     public NodeInfo NodeInfo { get; } = info ?? new TestPeer().NodeInfo with { Moniker = "test switch" };
@@ -122,6 +125,11 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
     /// <summary>Removes all peers and stops the reactors. What one throws is thrown.</summary>
     public async Task StopAsync()
     {
+        lock (_gate)
+        {
+            _isStopping = true;
+        }
+
         foreach (TestPeer peer in _present.Keys)
         {
             await DisconnectAsync(peer, new DisconnectReason(DisconnectKind.SwitchStopped, "This node stops.")).ConfigureAwait(false);
@@ -278,6 +286,11 @@ public sealed class TestSwitch(NodeInfo? info = null) : ISwitch, IAsyncDisposabl
         cancellationToken.ThrowIfCancellationRequested();
         lock (_gate)
         {
+            if (_isStopping)
+            {
+                throw new HandshakeException(HandshakeFailure.SwitchStopped, "The switch has been stopped, so it dials no more.");
+            }
+
             if (_dialling.Contains(address.Id) || _present.Keys.Any(peer => peer.Id == address.Id))
             {
                 throw PeerSet.IsTaken(address.Id);

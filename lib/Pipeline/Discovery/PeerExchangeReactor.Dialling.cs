@@ -224,7 +224,7 @@ public sealed partial class PeerExchangeReactor
     /// <summary>Many a node that is full takes a connection and ends it at once: it is not to be dialled all the time.</summary>
     private async Task JudgeWhenLeftAsync(IPeer peer, NetAddress address, long since)
     {
-        DisconnectReason reason = await peer.Completion.ConfigureAwait(false);
+        DisconnectReason reason = await peer.Completion.WaitAsync(_rounds.Ended).ConfigureAwait(false);
         bool isTurnedAway = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost && _time.GetElapsedTime(since) < _shortConnection;
         if (isTurnedAway)
         {

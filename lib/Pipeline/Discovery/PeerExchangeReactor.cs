@@ -1,5 +1,4 @@
 using System.Collections.Frozen;
-using System.Net;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Pipeline.Cryptography;
@@ -105,18 +104,6 @@ public sealed partial class PeerExchangeReactor : Reactor<Protos.Message>
     }
 
     /// <inheritdoc />
-    protected internal override ValueTask RemovePeerAsync(IPeer peer, DisconnectReason reason)
-    {
-        ArgumentNullException.ThrowIfNull(peer);
-        if (peer.IsOutbound)
-        {
-            ComeEarly(MinGap);
-        }
-
-        return ValueTask.CompletedTask;
-    }
-
-    /// <inheritdoc />
     protected internal override ValueTask ReceiveAsync(Envelope<Protos.Message> envelope, CancellationToken cancellationToken)
     {
         IPeer peer = envelope.Peer;
@@ -143,6 +130,22 @@ public sealed partial class PeerExchangeReactor : Reactor<Protos.Message>
 
         // Nodes that start together do not all do the same at one moment.
         _rounds.Begin(_options.IsSeed || isAlone ? TimeSpan.Zero : _options.Period * _options.Random.NextDouble());
+        if (!_options.IsSeed)
+        {
+            Run(WatchPeersAsync);
+        }
+    }
+
+    // Not when the reactor removes the peer: until all reactors have, its place is taken.
+    private async Task WatchPeersAsync()
+    {
+        await foreach (PeerChange change in Switch.WatchPeersAsync(_rounds.Ended).ConfigureAwait(false))
+        {
+            if (!change.IsConnected && change.Peer.IsOutbound)
+            {
+                ComeEarly(MinGap);
+            }
+        }
     }
 
     private PeerExchangeState StateOf(IPeer peer) => peer.Items.GetOrAdd(_state, () => new PeerExchangeState(_time));
@@ -198,7 +201,7 @@ public sealed partial class PeerExchangeReactor : Reactor<Protos.Message>
             return;
         }
 
-        if (FindFault(told, out List<NetAddress> addresses) is { } fault)
+        if (PeerExchangeAnswer.FindFault(told, out List<NetAddress> addresses) is { } fault)
         {
             Ban(peer, "false_addresses", fault);
             return;
@@ -229,39 +232,6 @@ public sealed partial class PeerExchangeReactor : Reactor<Protos.Message>
         else if (added > 0)
         {
             ComeEarly(MinGap);
-        }
-    }
-
-    /// <summary>
-    /// Reads a list of addresses, and says what is wrong with it that no node of the reference can send, whatever others told it. Port 0, and an
-    /// address that no machine can have, are no lies: they are left to the book, which refuses them.
-    /// </summary>
-    private static string? FindFault(Protos.PexAddrs told, out List<NetAddress> addresses)
-    {
-        addresses = [];
-        if (told.Addrs.Count > AddressBook.MaxSelection)
-        {
-            return $"It has told {told.Addrs.Count} addresses; {AddressBook.MaxSelection} is the most.";
-        }
-
-        foreach (Protos.NetAddress address in told.Addrs)
-        {
-            string? wrong = !NodeId.TryParse(address.Id, out NodeId id) ? "no node id"
-                : !NetAddress.HostPort.TryParseIp(address.Ip, out IPAddress? ip) ? "no IP address"
-                : address.Port > ushort.MaxValue ? "a port over 65535"
-                : Add(addresses, id, ip, (ushort)address.Port);
-            if (wrong is not null)
-            {
-                return $"Number {addresses.Count + 1} of the {told.Addrs.Count} addresses that it has told has {wrong}.";
-            }
-        }
-
-        return null;
-
-        static string? Add(List<NetAddress> addresses, NodeId id, IPAddress ip, ushort port)
-        {
-            addresses.Add(NetAddress.FromEndPoint(id, new IPEndPoint(ip, port)));
-            return null;
         }
     }
 
