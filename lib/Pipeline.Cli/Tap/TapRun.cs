@@ -20,6 +20,9 @@ internal sealed class TapRun : ITapListener
     // No peer that the address is passed on to could dial it; strict address books refuse it.
     private const string NoListenAddress = "tcp://127.0.0.1:0";
 
+    // A node that takes one connection from an address may not have noticed yet that the one that asked for its network is gone.
+    private static readonly TimeSpan SecondTry = TimeSpan.FromSeconds(1);
+
     // What a recording that is killed may lack.
     private static readonly TimeSpan FlushPeriod = TimeSpan.FromSeconds(1);
 
@@ -113,7 +116,7 @@ internal sealed class TapRun : ITapListener
         TappedNode node = _nodes[peer.Id];
         node.Moniker = peer.NodeInfo.Moniker;
         string version = peer.NodeInfo.Version.Length == 0 ? "" : $", version {peer.NodeInfo.Version}";
-        Tell("peer_connected", node, $"connected at {peer.RemoteEndPoint}{version}.");
+        Tell("peer_connected", node, $"connected at {peer.RemoteEndPoint}, network {peer.NodeInfo.Network}{version}.");
     }
 
     public void Leave(IPeer peer, DisconnectReason reason) => Tell("peer_disconnected", _nodes[peer.Id], $"disconnected. {reason.Message}");
@@ -235,7 +238,16 @@ internal sealed class TapRun : ITapListener
         {
             try
             {
-                await node.DialAsync(address, cancellationToken);
+                try
+                {
+                    await node.DialAsync(address, cancellationToken);
+                }
+                catch (HandshakeException e) when (e.Failure == HandshakeFailure.ConnectionClosed)
+                {
+                    await Task.Delay(SecondTry, _time, cancellationToken);
+                    await node.DialAsync(address, cancellationToken);
+                }
+
                 Begin();
                 return null;
             }
@@ -254,8 +266,15 @@ internal sealed class TapRun : ITapListener
         Task flushing = FlushAsync(stop.Token);
         try
         {
-            await Task.WhenAny(_over.Task, duration, showing, flushing).WaitAsync(cancellationToken);
-            return _over.Task.IsCompleted ? await _over.Task : null;
+            await Task.WhenAny(_over.Task, duration, showing, flushing);
+            if (_over.Task.IsCompleted)
+            {
+                return await _over.Task;
+            }
+
+            // Which ends the wait for the duration as well.
+            cancellationToken.ThrowIfCancellationRequested();
+            return null;
         }
         finally
         {

@@ -32,6 +32,7 @@ internal sealed class RecordedNode : Reactor, IAsyncDisposable
     private readonly ImmutableArray<(byte Channel, byte[] Bytes)> _messages;
     private readonly NodeKey _key = NodeKey.Create();
     private readonly Switch _switch;
+    private readonly SemaphoreSlim _dialled = new(0);
     private readonly Lock _gate = new();
     private readonly List<(byte Channel, byte[] Bytes)> _told = [];
     private readonly List<(int Count, TaskCompletionSource Reached)> _waiting = [];
@@ -47,6 +48,11 @@ internal sealed class RecordedNode : Reactor, IAsyncDisposable
             Version = "0.38.25",
             ListenEndPoint = new IPEndPoint(IPAddress.Loopback, 0),
             AllowDuplicateIp = true,
+            ConnectionFilters = [(_, _) =>
+            {
+                _dialled.Release();
+                return ValueTask.FromResult<string?>(null);
+            }],
         });
         _switch.AddReactor(this);
     }
@@ -96,6 +102,9 @@ internal sealed class RecordedNode : Reactor, IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until somebody has connected once more than this was waited for; false when nobody does for a quarter of a second.</summary>
+    public Task<bool> IsDialledAsync(CancellationToken cancellationToken) => _dialled.WaitAsync(TimeSpan.FromMilliseconds(250), cancellationToken);
+
     /// <summary>Sends more to the peers there are.</summary>
     public async Task SendAsync(byte channel, byte[] bytes, CancellationToken cancellationToken)
     {
@@ -118,6 +127,7 @@ internal sealed class RecordedNode : Reactor, IAsyncDisposable
     {
         await _switch.DisposeAsync();
         _key.Dispose();
+        _dialled.Dispose();
     }
 
     protected override ValueTask AddPeerAsync(IPeer peer, CancellationToken cancellationToken)

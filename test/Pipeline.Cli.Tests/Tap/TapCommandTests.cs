@@ -71,7 +71,7 @@ public sealed class TapCommandTests
 
         Assert.That(run.ExitCode, Is.Zero);
         Assert.That(run.ErrorLines, Has.Length.EqualTo(1));
-        Assert.That(run.Error, Does.EndWith($"{node.Id.ToString()[..8]} validator: connected at {node.Address.DialString}, version 0.38.25.\n"));
+        Assert.That(run.Error, Does.EndWith($"{node.Id.ToString()[..8]} validator: connected at {node.Address.DialString}, network chain-1, version 0.38.25.\n"));
         string[] lines = run.Output.Split('\n');
         int end = Array.IndexOf(lines, "");
         Assert.That(lines[..end], Has.Length.EqualTo(197).And.All.StartsWith("    "));
@@ -376,6 +376,22 @@ public sealed class TapCommandTests
         Assert.That(run.ExitCode, Is.EqualTo(130));
         Assert.That(Events(run, "peer_unreachable").Single().GetProperty("peer").GetString(), Is.EqualTo(key.Id.ToString()));
         Assert.That(Events(run, "message"), Has.Length.EqualTo(1));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_node_that_closes_the_first_connection_is_dialled_once_more(CancellationToken cancellationToken)
+    {
+        int connections = 0;
+        await using RemoteNode node = RemoteNode.That((_, _) =>
+        {
+            connections++;
+            return Task.CompletedTask;
+        });
+
+        Run run = await Run.CommandAsync(cancellationToken, "tap", node.Address.ToString(), "--network", "chain-1");
+
+        Assert.That(run.ExitCode, Is.EqualTo(1));
+        Assert.That(connections, Is.EqualTo(2));
     }
 
     [Test, CancelAfter(30_000)]

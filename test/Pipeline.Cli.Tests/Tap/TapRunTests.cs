@@ -55,13 +55,15 @@ public sealed class TapRunTests
         Task<TapResult> run = new TapRun(Options(node) with { Count = 2 }, view, recording, time).RunAsync(cancellationToken);
 
         await view.WhenHeardAsync(1, cancellationToken);
+        Assert.That(await node.IsDialledAsync(cancellationToken), Is.True);
         node.Disconnect();
-        while (!run.IsCompleted)
+
+        // As long as it takes to be dialled again, and no longer: the handshake has its limit too.
+        do
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            time.Advance(TimeSpan.FromMilliseconds(100));
-            await Task.Yield();
+            time.Advance(TimeSpan.FromSeconds(8));
         }
+        while (!await node.IsDialledAsync(cancellationToken));
 
         Assert.That(await run, Has.Property("ExitCode").Zero);
         Assert.That(node.Peers, Is.EqualTo(2));
@@ -88,7 +90,7 @@ public sealed class TapRunTests
             await Task.Yield();
         }
 
-        Assert.That(Trace.ReadFile(path).Messages, Has.Count.EqualTo(1), "while it goes on");
+        Assert.That(Trace.ReadFile(path).Messages, Is.Not.Empty, "while it goes on");
         await interrupt.CancelAsync();
         Assert.That(await run, Has.Property("ExitCode").EqualTo(130));
     }
