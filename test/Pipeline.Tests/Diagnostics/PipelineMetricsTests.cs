@@ -280,6 +280,8 @@ public sealed partial class PipelineMetricsTests
         metrics.HandshakeRefused(isOutbound: true, new OperationCanceledException());
         metrics.InboundRefused(default);
         metrics.DialEnded(failure: null);
+        metrics.AddressTold("added");
+        metrics.ExchangeFault("unasked");
         ((IMessageCounter)metrics).Received(State, NewRoundStep);
         ((IMessageCounter)metrics).Sent(State, NewRoundStep);
         Dictionary<string, string> tags = probe.Collect().Keys

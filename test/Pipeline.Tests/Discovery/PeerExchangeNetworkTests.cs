@@ -24,7 +24,7 @@ public sealed class PeerExchangeNetworkTests
         NetworkNode[] nodes = [.. Enumerable.Range(2, 20).Select(number => new NetworkNode(network, number, options => options with { Seeds = [seed.Switch.ListenAddress] }))];
         await Task.WhenAll(nodes.Select(node => node.Switch.StartAsync(cancellationToken)));
         await Task.WhenAll(nodes.Select(node => node.UntilOutboundAsync(Wanted, cancellationToken)));
-        Assert.That(nodes.Select(node => node.Switch.Counts.Outbound), Is.All.EqualTo(Wanted));
+        Assert.That(nodes.Select(node => node.Switch.Counts.Outbound), Is.All.LessThanOrEqualTo(Wanted), "Each has had them; of two crossing dials one ends.");
         Assert.That(nodes.Append(seed).Select(node => node.Switch.Bans.Count), Is.All.Zero, "Nobody is banned for what this library does.");
         await Task.WhenAll(nodes.Select(node => node.DisposeAsync().AsTask()));
         Assert.That(nodes.Select(node => node.Switch.RunningTasks), Is.All.Zero);
