@@ -1,0 +1,154 @@
+using System.Collections.Immutable;
+using System.CommandLine;
+using System.Globalization;
+using Pipeline.Cli.Crawling;
+using Pipeline.Discovery.Crawling;
+using Pipeline.Hosting.Configuration;
+using Pipeline.Transport;
+
+namespace Pipeline.Cli.Commands;
+
+/// <summary><c>pipeline crawl</c>: a map of a network.</summary>
+internal static class CrawlCommand
+{
+    private static readonly CrawlOptions _defaults = new();
+
+    public static Command Create(CommandHost host, CommonOptions common)
+    {
+        Argument<string[]> addresses = new("address")
+        {
+            HelpName = "ID@HOST:PORT",
+            Description = "The nodes to begin with. [default: seeds and persistent_peers of the home folder's configuration]",
+            Arity = ArgumentArity.ZeroOrMore,
+        };
+        Option<string?> network = new("--network")
+        {
+            HelpName = "ID",
+            Description = "The network (chain id) whose nodes are looked for. [default: what the first that answers says]",
+            CustomParser = DialCommand.ParseNetwork,
+        };
+        Option<string[]> output = new("--output", "-o")
+        {
+            HelpName = "FILE",
+            Description = $"Write the map to a file; its ending says how: {MapFile.Endings}. Can be said more than once.",
+        };
+        Option<TimeSpan> timeout = DurationOption("--timeout", "How long a visit may take at one address", _defaults.VisitTimeout);
+        Option<TimeSpan> maxTime = DurationOption("--max-time", "How long the crawl may take; then it ends with what it has found", _defaults.MaxTime);
+        Option<int> maxNodes = CountOption("--max-nodes", "How many nodes are remembered", _defaults.MaxNodes, 1_000_000);
+        Option<int> visits = CountOption("--concurrency", "How many nodes are visited at once", _defaults.MaxVisits, 1000);
+        Option<int> rounds = CountOption("--rounds", "How many times each node is asked: it tells a random part of what it knows", _defaults.Rounds, 1000);
+
+        Command command = new("crawl", "Visit the nodes of a network, one after the other, and make a map of them: who can be reached, what it is, and whom it told of.")
+        {
+            addresses, network, output, timeout, maxTime, maxNodes, visits, rounds,
+        };
+        command.Validators.Add(result =>
+        {
+            string? error = null;
+            foreach (string text in result.GetValue(addresses) ?? [])
+            {
+                // The parser takes an option that it does not know for an address.
+                error ??= text.StartsWith('-')
+                    ? $"There is no option '{Printable.Of(text, 40)}' here; there is {string.Join(", ", command.Options.Concat(common.All).Select(static option => option.Name))}."
+                    : DialCommand.ParseAddress(text, out string? fault) is null ? fault : null;
+            }
+
+            error ??= (result.GetValue(output) ?? []).Select(MapFile.FindFault).FirstOrDefault(fault => fault is not null);
+            if (error is not null)
+            {
+                result.AddError(error);
+            }
+        });
+        command.SetAction(async (arguments, cancellationToken) =>
+        {
+            ImmutableArray<NetAddress> seeds = [.. (arguments.GetValue(addresses) ?? []).Select(NetAddress.Parse)];
+            string? wanted = arguments.GetValue(network);
+            try
+            {
+                if (seeds.IsEmpty)
+                {
+                    (seeds, wanted) = ReadHome(host, arguments.GetValue(common.Home), wanted);
+                }
+            }
+            catch (ConfigurationException e)
+            {
+                foreach (string error in e.Errors)
+                {
+                    await host.Error.WriteLineAsync(error);
+                }
+
+                return ExitCode.Usage;
+            }
+
+            CrawlOptions options = new()
+            {
+                Network = wanted,
+                VisitTimeout = ValueOf(arguments, timeout, _defaults.VisitTimeout),
+                MaxTime = ValueOf(arguments, maxTime, _defaults.MaxTime),
+                MaxNodes = arguments.GetValue(maxNodes),
+                MaxVisits = arguments.GetValue(visits),
+                Rounds = arguments.GetValue(rounds),
+            };
+            CrawlView view = new(host, arguments.GetValue(common.Json), TimeProvider.System);
+            NetworkMap map = await view.ShowAsync(progress => Crawler.CrawlAsync(seeds, options, progress, cancellationToken));
+            try
+            {
+                foreach (string path in arguments.GetValue(output) ?? [])
+                {
+                    MapFile.Write(path, map);
+                    await host.Error.WriteLineAsync($"Written: {path}");
+                }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                await host.Error.WriteLineAsync($"The map cannot be written. {e.Message}");
+                return ExitCode.Failure;
+            }
+
+            await view.WriteAsync(map);
+            return map.End == CrawlEnd.Cancelled ? ExitCode.Interrupted
+                : map.Nodes.Any(node => node.Reachability == Reachability.Reached) ? ExitCode.Success
+                : ExitCode.Failure;
+        });
+        return command;
+    }
+
+    private static (ImmutableArray<NetAddress> Seeds, string? Network) ReadHome(CommandHost host, string? home, string? network)
+    {
+        NodeConfiguration configuration = NodeConfiguration.Load(HomeFolder.Find(home, host.Environment), host.Environment);
+        ImmutableArray<NetAddress> seeds = [.. configuration.Seeds.Concat(configuration.PersistentPeers).DistinctBy(address => address.Id)];
+        return seeds.IsEmpty
+            ? throw new ConfigurationException(
+                $"There is nobody to begin with: no address was given, and {configuration.Home.ConfigurationFile} names no p2p.seeds and no p2p.persistent_peers. Expected is "
+                + $"pipeline crawl ID@HOST:PORT, or a --home whose configuration has some.")
+            : (seeds, network ?? configuration.Network);
+    }
+
+    private static Option<TimeSpan> DurationOption(string name, string what, TimeSpan defaultValue) => new(name)
+    {
+        HelpName = "DURATION",
+        Description = $"{what}, such as 500ms, 3s or 1m30s. [default: {Hosting.Configuration.Duration.Format(defaultValue)}]",
+        CustomParser = Duration.ParseOption,
+    };
+
+    private static Option<int> CountOption(string name, string what, int defaultValue, int most) => new(name)
+    {
+        HelpName = "N",
+        Description = string.Create(CultureInfo.InvariantCulture, $"{what}, 1 to {most:N0}."),
+        DefaultValueFactory = _ => defaultValue,
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count >= 1 && count <= most)
+            {
+                return count;
+            }
+
+            result.AddError(string.Create(CultureInfo.InvariantCulture, $"{name} '{text}' is not a whole number from 1 to {most:N0}."));
+            return default;
+        },
+    };
+
+    private static TimeSpan ValueOf(ParseResult arguments, Option<TimeSpan> option, TimeSpan defaultValue) =>
+        arguments.GetResult(option) is null ? defaultValue : arguments.GetValue(option);
+}
