@@ -9,7 +9,7 @@ internal sealed class DialBackoffs(TimeProvider time, Random random)
     /// <summary>After more failures in a row an address is given up for a time; by then it has been tried for a day and a half.</summary>
     public const int MaxFailures = 16;
 
-    private static readonly TimeSpan _maxJitter = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan MaxJitter = TimeSpan.FromSeconds(1);
 
     // Guarded by _gate.
     private readonly Lock _gate = new();
@@ -40,7 +40,7 @@ internal sealed class DialBackoffs(TimeProvider time, Random random)
         lock (_gate)
         {
             int failures = _failed.GetValueOrDefault(address).Failures + 1;
-            TimeSpan pause = TimeSpan.FromSeconds(1L << Math.Min(failures, MaxFailures)) + (_maxJitter * random.NextDouble());
+            TimeSpan pause = TimeSpan.FromSeconds(1L << Math.Min(failures, MaxFailures)) + (MaxJitter * random.NextDouble());
             _failed[address] = (failures, time.GetTimestamp(), pause);
             return failures;
         }

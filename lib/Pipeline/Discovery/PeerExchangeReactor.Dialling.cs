@@ -217,15 +217,15 @@ public sealed partial class PeerExchangeReactor
     private void KeepOut(NetAddress address, string reason)
     {
         _backoffs.Forget(address);
-        _book.KeepOut(address, _keepOutTime);
-        PeerExchangeLog.KeptOut(_logger, address, _keepOutTime.TotalHours, reason);
+        _book.KeepOut(address, KeepOutTime);
+        PeerExchangeLog.KeptOut(_logger, address, KeepOutTime.TotalHours, reason);
     }
 
     /// <summary>Many a node that is full takes a connection and ends it at once: it is not to be dialled all the time.</summary>
     private async Task JudgeWhenLeftAsync(IPeer peer, NetAddress address, long since)
     {
         DisconnectReason reason = await peer.Completion.WaitAsync(_rounds.Ended).ConfigureAwait(false);
-        bool isTurnedAway = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost && _time.GetElapsedTime(since) < _shortConnection;
+        bool isTurnedAway = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost && _time.GetElapsedTime(since) < ShortConnection;
         if (isTurnedAway)
         {
             CountFailure(address, reason.Message);

@@ -25,10 +25,10 @@ public sealed partial class PeerExchangeReactor : Reactor<Protos.Message>
     private const int SeedBias = 30;
 
     /// <summary>For how long an address is kept out where somebody else answers, or nobody after many tries.</summary>
-    private static readonly TimeSpan _keepOutTime = TimeSpan.FromHours(24);
+    private static readonly TimeSpan KeepOutTime = TimeSpan.FromHours(24);
 
     /// <summary>A connection that the remote ends sooner was none: it had no room for this node, say.</summary>
-    private static readonly TimeSpan _shortConnection = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan ShortConnection = TimeSpan.FromSeconds(10);
 
     private readonly AddressBook _book;
     private readonly PeerExchangeOptions _options;

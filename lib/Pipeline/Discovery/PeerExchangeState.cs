@@ -7,7 +7,7 @@ internal sealed class PeerExchangeState(TimeProvider time)
     private const int FreeRequests = 2;
 
     /// <summary>A peer is not asked again sooner: the reference bans who asks three times within 10 s, or a third of its own period.</summary>
-    private static readonly TimeSpan _minPause = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan MinPause = TimeSpan.FromSeconds(30);
 
     // Guarded by _gate. Invariant: at most one request of ours is open.
     private readonly Lock _gate = new();
@@ -29,7 +29,7 @@ internal sealed class PeerExchangeState(TimeProvider time)
     {
         lock (_gate)
         {
-            if (_isAsked || (_askedAt is { } last && time.GetElapsedTime(last) < _minPause))
+            if (_isAsked || (_askedAt is { } last && time.GetElapsedTime(last) < MinPause))
             {
                 return false;
             }

@@ -120,7 +120,9 @@ internal sealed class Crawl
         while (!node.IsBeingVisited && node.NextAddress() is { } address)
         {
             string endPoint = address.DialString;
-            if (_endPoints.TryGetValue(endPoint, out Visit? known))
+            // Who was found there while somebody else was looked for is really there, and is visited all the same: else a lie could hide it.
+            bool isTried = _endPoints.TryGetValue(endPoint, out Visit? known);
+            if (isTried && (known is null || known.AnsweredBy != node.Id))
             {
                 if (known is null)
                 {
@@ -129,20 +131,20 @@ internal sealed class Crawl
                     return;
                 }
 
-                Conclude(node, address, known.AnsweredBy.IsEmpty || known.AnsweredBy == node.Id
+                Conclude(node, address, known.AnsweredBy.IsEmpty
                     ? known with { Info = null, Told = null, Detail = known.Detail ?? "Another visit there failed." }
                     : new Visit(Reachability.WrongIdentity, $"Node {known.AnsweredBy} is there."));
                 continue;
             }
 
             int ports = _ports.GetValueOrDefault(address.Host);
-            if (ports >= _options.MaxPortsPerIp)
+            if (!isTried && ports >= _options.MaxPortsPerIp)
             {
                 Conclude(node, address, new Visit(Reachability.NotTried, $"{ports} ports of {address.Host} have been tried, which is the most."));
                 continue;
             }
 
-            _ports[address.Host] = ports + 1;
+            _ports[address.Host] = ports + (isTried ? 0 : 1);
             _endPoints[endPoint] = null;
             node.At = address;
             node.IsBeingVisited = true;

@@ -10,7 +10,7 @@ internal static class MapCsv
 {
     private const string LineEnd = "\r\n";
 
-    private static readonly string[] _headers =
+    private static readonly string[] Headers =
     [
         "id", "address", "other_addresses", "seed", "reachability", "detail", "moniker", "network", "version", "p2p", "block", "app", "channels", "listen_address",
         "connect_seconds", "handshake_seconds", "addresses_told", "told", "told_by",
@@ -20,7 +20,7 @@ internal static class MapCsv
     {
         ArgumentNullException.ThrowIfNull(writer);
         Dictionary<NodeId, int> toldBy = map.Nodes.SelectMany(node => node.Told).CountBy(id => id).ToDictionary();
-        WriteLine(writer, _headers);
+        WriteLine(writer, Headers);
         foreach (CrawledNode node in map.Nodes)
         {
             WriteLine(

@@ -36,7 +36,7 @@ internal sealed class Visitor(CrawlOptions options, NodeKey key)
     // Of the longest packet.
     private const int PrefixSize = 10;
 
-    private static readonly byte[] _request = new Protos.Message { PexRequest = new Protos.PexRequest() }.ToByteArray();
+    private static readonly byte[] RequestBytes = new Protos.Message { PexRequest = new Protos.PexRequest() }.ToByteArray();
 
     /// <summary>The network that a visitor says it is on; a node says which one it is on all the same.</summary>
     public string? Network { get; set; }
@@ -153,7 +153,7 @@ internal sealed class Visitor(CrawlOptions options, NodeKey key)
 
     private static async Task<Protos.PexAddrs> AskAsync(SecretConnection connection, CancellationToken cancellationToken)
     {
-        await SendAsync(connection, Packet.Message(PeerExchange.Channel.Id, endOfMessage: true, _request), cancellationToken).ConfigureAwait(false);
+        await SendAsync(connection, Packet.Message(PeerExchange.Channel.Id, endOfMessage: true, RequestBytes), cancellationToken).ConfigureAwait(false);
         ArrayBufferWriter<byte> message = new();
         while (true)
         {
