@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Threading.Channels;
 using Microsoft.Extensions.Hosting.Systemd;
 using Microsoft.Extensions.Logging;
 using Pipeline.Cli.Logging;
@@ -32,10 +33,10 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
     private static readonly TimeSpan _framePeriod = TimeSpan.FromMilliseconds(500);
 
     private readonly SystemdNotifier _systemd = new();
-    private readonly TimeProvider _time = TimeProvider.System;
 
-    /// <summary>Raised when the configuration is to be read again; SIGHUP does so too.</summary>
-    public SemaphoreSlim ReloadRequests { get; } = new(0);
+    // Holds one when SIGHUP has come since the last reload began.
+    private readonly Channel<PosixSignal> _hangUps = Channel.CreateBounded<PosixSignal>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+    private readonly TimeProvider _time = TimeProvider.System;
 
     /// <summary>Runs the node until <paramref name="cancellationToken"/> is cancelled, which is its regular end.</summary>
     public async Task<int> RunAsync(CancellationToken cancellationToken)
@@ -45,10 +46,19 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
         using ILoggerFactory loggers = isScreen
             ? new TextLoggerFactory(lines, configuration.LogLevel, LogFormat.Plain, _time)
             : host.CreateLoggerFactory(configuration.LogLevel, configuration.LogFormat);
+        bool isUp = false;
         try
         {
             await using Node node = await Node.OpenAsync(configuration, reactors: null, Version, loggers, cancellationToken);
             await node.StartAsync(cancellationToken);
+
+            // Before anybody is told that it is up, and so may send the signal.
+            using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
+            {
+                context.Cancel = true;
+                _hangUps.Writer.TryWrite(context.Signal);
+            });
+            isUp = true;
             await AnnounceAsync(node);
             await RunAsync(node, isScreen ? lines : null, loggers.CreateLogger<NodeRun>(), cancellationToken);
             _systemd.Notify(ServiceState.Stopping);
@@ -59,7 +69,7 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
         }
         catch (Exception e) when (e is NodeKeyFileException or IOException or UnauthorizedAccessException or ArgumentException)
         {
-            await host.Error.WriteLineAsync($"The node cannot be started. {e.Message}");
+            await host.Error.WriteLineAsync($"{(isUp ? "The node was stopped, because something failed." : "The node cannot be started.")} {e.Message}");
             return e is NodeKeyFileException or ArgumentException ? ExitCode.Usage : ExitCode.Failure;
         }
 
@@ -70,11 +80,6 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
 
     private async Task RunAsync(Node node, RecentLines? lines, ILogger logger, CancellationToken cancellationToken)
     {
-        using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
-        {
-            context.Cancel = true;
-            ReloadRequests.Release();
-        });
         using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         Task reloading = ReloadAsync(node, logger, ended.Token);
         try
@@ -110,7 +115,7 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
         {
             while (true)
             {
-                await ReloadRequests.WaitAsync(cancellationToken);
+                await _hangUps.Reader.ReadAsync(cancellationToken);
 
                 // What systemd waits for after RELOADING: the time tells it which reload this is.
                 long microseconds = Stopwatch.GetTimestamp() / (Stopwatch.Frequency / 1_000_000);

@@ -16,7 +16,9 @@ public sealed class PeerExchangeSeedTests
     public async Task Who_asks_a_seed_is_told_once_and_sent_away(CancellationToken cancellationToken)
     {
         await using ExchangeNode node = await StartSeedAsync(known: Enumerable.Range(1, 100).Select(InNetworkOfItsOwn));
-        TestPeer peer = await node.Switch.ConnectAsync(Inbound(Address(3000)));
+
+        // One that says no address: nobody is told its own.
+        TestPeer peer = await node.Switch.ConnectAsync(Inbound(Address(3000), "tcp://0.0.0.0:0"));
         await node.ReceiveAsync(peer, Request());
         Assert.That(Answers(peer).Single().Addrs, Has.Count.EqualTo(32));
         Assert.That((await peer.Completion.WaitAsync(cancellationToken)).Kind, Is.EqualTo(DisconnectKind.Stopped));
