@@ -98,7 +98,7 @@ internal sealed class CrawlView(CommandHost host, bool isJson, TimeProvider time
             CrawlEnd.TimeLimit => ", ended by --max-time",
             _ => "",
         };
-        yield return $"{Readable.Count(map.Nodes.Length)} nodes of {network} in {Readable.Seconds(map.Duration)}{end}: {Counted(map.Nodes, node => NameOf(node.Reachability))}.";
+        yield return $"{Readable.Count(map.Nodes.Length)} {(map.Nodes.Length == 1 ? "node" : "nodes")} of {network} in {Readable.Seconds(map.Duration)}{end}: {Counted(map.Nodes, node => NameOf(node.Reachability))}.";
         CrawledNode[] reached = [.. map.Nodes.Where(node => node.Reachability == Reachability.Reached)];
         if (reached.Length > 0)
         {
