@@ -21,7 +21,7 @@ internal static class NodeView
     // From this width on there is room for what a narrow screen leaves out.
     private const int Wide = 110;
 
-    // Lines that are not peers or log lines.
+    // Lines that are not peers, log lines, or the one with the counts, which a narrow screen breaks.
     private const int OtherLines = 8;
 
     private static readonly Style _faint = new(Color.Grey);
@@ -30,22 +30,23 @@ internal static class NodeView
     public static IRenderable Render(NodeSnapshot snapshot, int width, int height)
     {
         SwitchStatus status = snapshot.Status;
+        string counts = $"peers: {status.OutboundPeers} out, {status.InboundPeers} in, {status.UnconditionalPeers} unconditional, {status.DiallingPeers} dialled now; "
+            + $"addresses: {snapshot.NewAddresses} new, {snapshot.OldAddresses} old; banned: {status.Bans.Length}";
         List<IRenderable> rows =
         [
             new Text($"{Printable.Of(status.NodeInfo.Moniker)}, a node of {Printable.Of(status.NodeInfo.Network)}, up {Age(status.Uptime)}", new Style(decoration: Decoration.Bold)),
             new Text(status.ListenAddress is { } address ? $"{address}" : $"{status.NodeInfo.Id} (does not listen)"),
-            new Text(
-                $"peers: {status.OutboundPeers} out, {status.InboundPeers} in, {status.UnconditionalPeers} unconditional, {status.DiallingPeers} dialled now; addresses: {snapshot.NewAddresses} new, "
-                + $"{snapshot.OldAddresses} old; banned: {status.Bans.Length}"),
+            new Text(counts),
         ];
         PersistentPeerStatus[] missing = [.. status.PersistentPeers.Where(peer => !peer.IsConnected)];
+        string notThere = $"not there: {string.Join(", ", missing.Select(peer => $"{peer.Address.DialString} ({Why(peer, status.Time)})"))}";
         if (missing.Length > 0)
         {
-            rows.Add(new Text($"not there: {string.Join(", ", missing.Select(peer => $"{peer.Address.DialString} ({Why(peer, status.Time)})"))}", new Style(Color.Yellow)));
+            rows.Add(new Text(notThere, new Style(Color.Yellow)));
         }
 
         // A third of the rest is for the log.
-        int room = Math.Max(6, height - OtherLines - (missing.Length > 0 ? 2 : 0));
+        int room = Math.Max(4, height - OtherLines - Lines(counts, width) - (missing.Length > 0 ? Lines(notThere, width) : 0));
         int logLines = Math.Min(snapshot.LogLines.Count, Math.Max(2, room / 3));
         int peers = Math.Max(1, room - logLines);
         rows.Add(new Text(""));
@@ -100,6 +101,9 @@ internal static class NodeView
 
         return table;
     }
+
+    // Words are not broken, so a line may be not quite full.
+    private static int Lines(string text, int width) => 1 + (text.Length / Math.Max(1, width - 12));
 
     private static string Shorten(string text) => text.Length > MonikerLength ? text[..(MonikerLength - 1)] + "…" : text;
 
