@@ -67,14 +67,15 @@ internal static class IdleComparison
 
     private static async Task<Footprint> MeasureElsewhereAsync(string name, TimeSpan time, int connections, CancellationToken cancellationToken)
     {
-        using Process process = OwnProcess.Start(CommandName, name, $"{(int)time.TotalMilliseconds}", $"{connections}");
+        using Process process = OwnProcess.Start(readsError: true, CommandName, name, $"{(int)time.TotalMilliseconds}", $"{connections}");
         try
         {
+            Task<string> error = process.StandardError.ReadToEndAsync(cancellationToken);
             string output = await process.StandardOutput.ReadToEndAsync(cancellationToken);
             await process.WaitForExitAsync(cancellationToken);
             return process.ExitCode == ExitCode.Success
                 ? JsonSerializer.Deserialize<Footprint>(output)
-                : throw new ExperimentException($"The process that measures {name} ended with exit code {process.ExitCode}.");
+                : throw new ExperimentException($"The process that measures {name} ended with exit code {process.ExitCode}. {(await error).Trim()}");
         }
         finally
         {

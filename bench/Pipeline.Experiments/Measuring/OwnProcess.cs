@@ -7,7 +7,10 @@ namespace Pipeline.Experiments.Measuring;
 internal static class OwnProcess
 {
     /// <summary>Starts one; who calls writes to its standard input and reads its standard output.</summary>
-    public static Process Start(params IEnumerable<string> arguments)
+    public static Process Start(params IEnumerable<string> arguments) => Start(readsError: false, arguments);
+
+    /// <summary>Starts one; who calls writes to its standard input and reads its standard output, and the error when <paramref name="readsError"/>.</summary>
+    public static Process Start(bool readsError, params IEnumerable<string> arguments)
     {
         // The runtime's own host, because this process may be a test's.
         string host = Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet");
@@ -15,6 +18,7 @@ internal static class OwnProcess
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
+            RedirectStandardError = readsError,
             UseShellExecute = false,
         };
         return Process.Start(start) ?? throw new ExperimentException($"Another process of this program could not be started, with {host}.");
