@@ -126,8 +126,9 @@ public sealed class Node : IAsyncDisposable
     /// Takes what may change while the node runs: who is allowed and denied from <paramref name="configuration"/>, and the bans from their file,
     /// see <see cref="BanList.ReloadAsync"/>. Peers that may not be peers any more are stopped.
     /// </summary>
-    /// <returns>The keys that have changed and take effect only when the node is started again.</returns>
-    public async Task<ImmutableArray<string>> ReloadAsync(NodeConfiguration configuration)
+    /// <returns>What became of it.</returns>
+    /// <exception cref="AggregateException">Who listens to bans has thrown; all was reloaded.</exception>
+    public async Task<ReloadResult> ReloadAsync(NodeConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         ImmutableArray<string> waiting =
@@ -137,8 +138,8 @@ public sealed class Node : IAsyncDisposable
                select pair.First.Key.Name,
         ];
         Switch.SetAccessRules(configuration.AccessRules);
-        await Bans.ReloadAsync().ConfigureAwait(false);
-        return waiting;
+        bool isGood = await Bans.ReloadAsync().ConfigureAwait(false);
+        return new ReloadResult(waiting, isGood ? null : Bans.FileProblem ?? "The bans could not be written.");
     }
 
     /// <summary>Stops the node and writes its files.</summary>
@@ -174,11 +175,17 @@ public sealed class Node : IAsyncDisposable
         Directory.CreateDirectory(home.Path);
         try
         {
-            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+            // It stays there: to delete it would let two others each hold one of that name.
+            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
         }
-        catch (IOException e) when (File.Exists(path))
+        catch (IOException e)
         {
-            throw new IOException($"Another process runs the node of '{home}': it holds '{path}'. Stop it first, or use another --home.", e);
+            throw new IOException($"The node of '{home}' cannot be run: '{path}' cannot be locked, most likely because another process runs it. Stop that first, or use another --home. ({e.Message})", e);
         }
     }
 }
+
+/// <summary>What became of a <see cref="Node.ReloadAsync"/>.</summary>
+/// <param name="NeedRestart">The keys that have changed and take effect only when the node is started again.</param>
+/// <param name="BanProblem">What was wrong with the file of bans, for people; null when nothing was. The bans that held before hold.</param>
+public sealed record ReloadResult(ImmutableArray<string> NeedRestart, string? BanProblem);

@@ -50,7 +50,7 @@ public sealed class NodeTests
         {
             Assert.That(
                 async () => await Node.OpenAsync(Load(home), cancellationToken: cancellationToken),
-                Throws.InstanceOf<IOException>().With.Message.Contains(home).And.Message.Contains("Another process"));
+                Throws.InstanceOf<IOException>().With.Message.Contains(home).And.Message.Contains("another process"));
         }
 
         await using Node next = await Node.OpenAsync(Load(home), cancellationToken: cancellationToken);
@@ -106,11 +106,12 @@ public sealed class NodeTests
             $$"""{"version": 1, "bans": [{"target": "{{banned.Switch.Id}}"}]}""",
             cancellationToken);
 
-        IReadOnlyList<string> waiting = await node.ReloadAsync(Load(home, ("p2p.deny", denied.Switch.Id.ToString()), ("p2p.send_rate", "1000000")));
+        ReloadResult result = await node.ReloadAsync(Load(home, ("p2p.deny", denied.Switch.Id.ToString()), ("p2p.send_rate", "1000000")));
 
         DisconnectReason[] reasons = await Task.WhenAll(toDenied.Completion, toBanned.Completion).WaitAsync(cancellationToken);
         Assert.That(reasons.Select(reason => reason.Kind), Is.All.EqualTo(DisconnectKind.Banned));
-        Assert.That(waiting, Is.EqualTo(["p2p.send_rate"]));
+        Assert.That(result.NeedRestart, Is.EqualTo(["p2p.send_rate"]));
+        Assert.That(result.BanProblem, Is.Null);
     }
 
     private static NodeConfiguration Load(string home, params IEnumerable<(string Key, string Value)> options) => NodeConfiguration.Load(

@@ -47,7 +47,7 @@ internal sealed class Eclipse
     // How the experiment tells inventions from the truth; the memory cannot.
     private const ushort InventedPort = 26657;
 
-    private static readonly IPNetwork _attackersNetwork = IPNetwork.Parse("198.18.0.0/16");
+    private static readonly IPNetwork AttackersNetwork = IPNetwork.Parse("198.18.0.0/16");
 
     private readonly Random _random;
     private readonly IMemory _memory;
@@ -80,7 +80,7 @@ internal sealed class Eclipse
         while (true)
         {
             IPAddress ip = new(unchecked((uint)random.Next(int.MinValue, int.MaxValue)));
-            if (ip.IsRoutable() && ip.GetAddressBytes()[0] is > 0 and < 224 && !_attackersNetwork.Contains(ip))
+            if (ip.IsRoutable() && ip.GetAddressBytes()[0] is > 0 and < 224 && !AttackersNetwork.Contains(ip))
             {
                 return ip;
             }
@@ -121,7 +121,7 @@ internal sealed class Eclipse
         return new EclipseRound(number, (double)found / Looks, _outbound.Count - attackers, attackers);
     }
 
-    private static bool IsAttackers(NetAddress address) => _attackersNetwork.Contains(address.Ip!);
+    private static bool IsAttackers(NetAddress address) => AttackersNetwork.Contains(address.Ip!);
 
     private static bool Answers(NetAddress address) =>
         IsAttackers(address) || (!IsOfAttacker(address) && address.Ip!.GetAddressBytes()[3] < 256 * Reachable);

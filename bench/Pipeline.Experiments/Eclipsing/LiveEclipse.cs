@@ -35,9 +35,9 @@ internal sealed class LiveEclipse : IAsyncDisposable
     private const int Known = 10;
     private const int HonestOutbound = 4;
     private const ushort Port = 26656;
-    private static readonly TimeSpan _dialTimeout = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan DialTimeout = TimeSpan.FromSeconds(3);
 
-    private readonly MemoryNetwork _network = new(new MemoryNetworkOptions { DialTimeout = _dialTimeout });
+    private readonly MemoryNetwork _network = new(new MemoryNetworkOptions { DialTimeout = DialTimeout });
     private readonly List<NodeKey> _keys = [];
     private readonly List<Switch> _nodes = [];
     private readonly HashSet<NodeId> _attackers = [];

@@ -18,8 +18,8 @@ internal sealed record EclipseExperiment : Experiment
     private const int NewBuckets = 256;
 
     private static readonly TimeSpan DefaultDuration = TimeSpan.FromSeconds(15);
-    private static readonly TimeSpan _round = TimeSpan.FromSeconds(30);
-    private static readonly (AttackerAnswer Answer, bool HasBook)[] _cases =
+    private static readonly TimeSpan RoundTime = TimeSpan.FromSeconds(30);
+    private static readonly (AttackerAnswer Answer, bool HasBook)[] Cases =
         [(AttackerAnswer.Own, true), (AttackerAnswer.Own, false), (AttackerAnswer.Invented, true), (AttackerAnswer.Invented, false)];
 
     /// <summary>How many rounds of 30 s a node lives.</summary>
@@ -53,7 +53,7 @@ internal sealed record EclipseExperiment : Experiment
         IReadOnlyList<LiveLook> live = await AttackNodesAsync(context);
         int runs = context.Runs ?? DefaultRuns;
         List<Life> lives = [];
-        foreach ((AttackerAnswer answer, bool hasBook) in _cases)
+        foreach ((AttackerAnswer answer, bool hasBook) in Cases)
         {
             for (int run = 0; run < runs; run++)
             {
@@ -66,7 +66,7 @@ internal sealed record EclipseExperiment : Experiment
         Table table = new("eclipse", "At the end, the worst of the runs", "answers", "memory", "picks_%", "honest_outbound", "attackers_outbound", "new_buckets", "old_buckets");
         Table series = new("rounds", "Each round, on average over the runs", "answers", "memory", "hours", "picks_%", "honest_outbound", "attackers_outbound") { IsSeries = true };
         OrderedDictionary<string, object?> fields = new() { ["attackers"] = Eclipse.Attackers, ["honest"] = Eclipse.HonestNodes };
-        foreach ((AttackerAnswer answer, bool hasBook) in _cases)
+        foreach ((AttackerAnswer answer, bool hasBook) in Cases)
         {
             Life[] of = Of(lives, answer, hasBook);
             string memory = hasBook ? "book" : "list";
@@ -143,7 +143,7 @@ internal sealed record EclipseExperiment : Experiment
         return looks;
     }
 
-    private static double Hours(int round) => (round + 1) * _round.TotalHours;
+    private static double Hours(int round) => (round + 1) * RoundTime.TotalHours;
 
     private static Life[] Of(List<Life> lives, AttackerAnswer answer, bool hasBook) => [.. lives.Where(life => life.Answer == answer && life.HasBook == hasBook)];
 
@@ -163,7 +163,7 @@ internal sealed record EclipseExperiment : Experiment
         for (int i = 0; i < Rounds; i++)
         {
             rounds.Add(eclipse.Live(i));
-            time.Advance(_round);
+            time.Advance(RoundTime);
         }
 
         int Buckets(bool isOld) => book is null ? 0
@@ -176,9 +176,9 @@ internal sealed record EclipseExperiment : Experiment
     {
         ScottPlot.Plot plot = Chart.Create(title, "hours", unit);
         double[] hours = [.. Enumerable.Range(0, Rounds).Select(Hours)];
-        for (int i = 0; i < _cases.Length; i++)
+        for (int i = 0; i < Cases.Length; i++)
         {
-            (AttackerAnswer answer, bool hasBook) = _cases[i];
+            (AttackerAnswer answer, bool hasBook) = Cases[i];
             Life[] of = Of(lives, answer, hasBook);
             double[] values = [.. Enumerable.Range(0, Rounds).Select(round => Mean(of, round, part))];
             plot.Line(hours, values, Chart.Palette[answer == AttackerAnswer.Own ? 0 : 1], NameOf(answer, hasBook), pattern: hasBook ? null : ScottPlot.LinePattern.Dashed);

@@ -11,7 +11,7 @@ namespace Pipeline.Cli.Commands;
 /// <summary><c>pipeline crawl</c>: a map of a network.</summary>
 internal static class CrawlCommand
 {
-    private static readonly CrawlOptions _defaults = new();
+    private static readonly CrawlOptions Defaults = new();
 
     public static Command Create(CommandHost host, CommonOptions common)
     {
@@ -32,11 +32,11 @@ internal static class CrawlCommand
             HelpName = "FILE",
             Description = $"Write the map to a file; its ending says how: {MapFile.Endings}. Can be said more than once.",
         };
-        Option<TimeSpan> timeout = DurationOption("--timeout", "How long a visit may take at one address", _defaults.VisitTimeout);
-        Option<TimeSpan> maxTime = DurationOption("--max-time", "How long the crawl may take; then it ends with what it has found", _defaults.MaxTime);
-        Option<int> maxNodes = CountOption("--max-nodes", "How many nodes are remembered", _defaults.MaxNodes, 1_000_000);
-        Option<int> visits = CountOption("--concurrency", "How many nodes are visited at once", _defaults.MaxVisits, 1000);
-        Option<int> rounds = CountOption("--rounds", "How many times each node is asked: it tells a random part of what it knows", _defaults.Rounds, 1000);
+        Option<TimeSpan> timeout = DurationOption("--timeout", "How long a visit may take at one address", Defaults.VisitTimeout);
+        Option<TimeSpan> maxTime = DurationOption("--max-time", "How long the crawl may take; then it ends with what it has found", Defaults.MaxTime);
+        Option<int> maxNodes = CountOption("--max-nodes", "How many nodes are remembered", Defaults.MaxNodes, 1_000_000);
+        Option<int> visits = CountOption("--concurrency", "How many nodes are visited at once", Defaults.MaxVisits, 1000);
+        Option<int> rounds = CountOption("--rounds", "How many times each node is asked: it tells a random part of what it knows", Defaults.Rounds, 1000);
 
         Command command = new("crawl", "Visit the nodes of a network, one after the other, and make a map of them: who can be reached, what it is, and whom it told of.")
         {
@@ -83,31 +83,33 @@ internal static class CrawlCommand
             CrawlOptions options = new()
             {
                 Network = wanted,
-                VisitTimeout = ValueOf(arguments, timeout, _defaults.VisitTimeout),
-                MaxTime = ValueOf(arguments, maxTime, _defaults.MaxTime),
+                VisitTimeout = ValueOf(arguments, timeout, Defaults.VisitTimeout),
+                MaxTime = ValueOf(arguments, maxTime, Defaults.MaxTime),
                 MaxNodes = arguments.GetValue(maxNodes),
                 MaxVisits = arguments.GetValue(visits),
                 Rounds = arguments.GetValue(rounds),
             };
             CrawlView view = new(host, arguments.GetValue(common.Json), TimeProvider.System);
             NetworkMap map = await view.ShowAsync(progress => Crawler.CrawlAsync(seeds, options, progress, cancellationToken));
-            try
+            // First, so that it is there whatever becomes of the files.
+            await view.WriteAsync(map);
+            bool isWritten = true;
+            foreach (string path in arguments.GetValue(output) ?? [])
             {
-                foreach (string path in arguments.GetValue(output) ?? [])
+                try
                 {
                     MapFile.Write(path, map);
                     await host.Error.WriteLineAsync($"Written: {path}");
                 }
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                await host.Error.WriteLineAsync($"The map cannot be written. {e.Message}");
-                return ExitCode.Failure;
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+                {
+                    isWritten = false;
+                    await host.Error.WriteLineAsync($"The map cannot be written. {e.Message}");
+                }
             }
 
-            await view.WriteAsync(map);
             return map.End == CrawlEnd.Cancelled ? ExitCode.Interrupted
-                : map.Nodes.Any(node => node.Reachability == Reachability.Reached) ? ExitCode.Success
+                : isWritten && map.Nodes.Any(node => node.Reachability == Reachability.Reached) ? ExitCode.Success
                 : ExitCode.Failure;
         });
         return command;

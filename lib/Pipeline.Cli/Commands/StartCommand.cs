@@ -6,7 +6,7 @@ namespace Pipeline.Cli.Commands;
 /// <summary><c>pipeline start</c> and <c>pipeline seed</c>: a node that runs until it is told to stop.</summary>
 internal static class StartCommand
 {
-    private static readonly TimeSpan _defaultInterval = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan DefaultInterval = TimeSpan.FromSeconds(10);
 
     /// <summary>A node as it is configured.</summary>
     public static Command Create(CommandHost host, CommonOptions common) =>
@@ -33,7 +33,7 @@ internal static class StartCommand
         ConfigurationOptions configuration = new(host, common) { Always = always };
         return configuration.Configure(command, (loaded, arguments, cancellationToken) =>
         {
-            TimeSpan period = arguments.GetResult(interval) is null ? _defaultInterval : arguments.GetValue(interval);
+            TimeSpan period = arguments.GetResult(interval) is null ? DefaultInterval : arguments.GetValue(interval);
             RunOptions options = new(arguments.GetValue(common.Json), arguments.GetValue(watch) ? period : null);
             return new NodeRun(host, loaded, () => configuration.Load(arguments), options).RunAsync(cancellationToken);
         });

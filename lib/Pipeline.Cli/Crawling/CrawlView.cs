@@ -17,8 +17,8 @@ internal sealed class CrawlView(CommandHost host, bool isJson, TimeProvider time
     private const int MostDetails = 6;
 
     // On a screen, and where there is none.
-    private static readonly TimeSpan _framePeriod = TimeSpan.FromMilliseconds(200);
-    private static readonly TimeSpan _linePeriod = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan FramePeriod = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan LinePeriod = TimeSpan.FromSeconds(5);
 
     private readonly Latest _latest = new();
 
@@ -27,10 +27,10 @@ internal sealed class CrawlView(CommandHost host, bool isJson, TimeProvider time
     {
         if (host.Terminal is { } terminal && !isJson)
         {
-            return await terminal.Live(Line()).AutoClear(true).StartAsync(context => FollowAsync(_framePeriod, () => context.UpdateTarget(Line())));
+            return await terminal.Live(Line()).AutoClear(true).StartAsync(context => FollowAsync(FramePeriod, () => context.UpdateTarget(Line())));
         }
 
-        return await FollowAsync(_linePeriod, () => host.Error.WriteLine(Describe(_latest.Value)));
+        return await FollowAsync(LinePeriod, () => host.Error.WriteLine(Describe(_latest.Value)));
 
         async Task<NetworkMap> FollowAsync(TimeSpan period, Action show)
         {

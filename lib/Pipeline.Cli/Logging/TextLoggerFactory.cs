@@ -7,19 +7,19 @@ using Pipeline.Hosting.Configuration;
 namespace Pipeline.Cli.Logging;
 
 /// <summary>Loggers that write a line for each message.</summary>
-/// <param name="writer">Where the lines go. Whole lines are written, by one thread at a time.</param>
+/// <param name="writer">Where the lines go. Whole lines are written, by one thread; whoever logs never waits for them.</param>
 /// <param name="least">The least level of what is written.</param>
 /// <param name="format">What the lines are.</param>
 /// <param name="time">Where time comes from.</param>
 internal sealed class TextLoggerFactory(TextWriter writer, LogLevel least, LogFormat format, TimeProvider time) : ILoggerFactory
 {
-    private readonly Lock _gate = new();
+    private readonly LineQueue _lines = new(writer);
 
     public ILogger CreateLogger(string categoryName) => new TextLogger(this, categoryName[(categoryName.LastIndexOf('.') + 1)..]);
 
     public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException("These loggers write lines, and nothing else.");
 
-    public void Dispose() => writer.Flush();
+    public void Dispose() => _lines.Dispose();
 
     private static string NameOf(LogLevel level) => level switch
     {
@@ -88,11 +88,5 @@ internal sealed class TextLoggerFactory(TextWriter writer, LogLevel least, LogFo
 
     private string Now() => time.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture);
 
-    private void Write(string line)
-    {
-        lock (_gate)
-        {
-            writer.WriteLine(line);
-        }
-    }
+    private void Write(string line) => _lines.Add(line);
 }

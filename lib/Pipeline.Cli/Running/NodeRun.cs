@@ -30,7 +30,7 @@ internal sealed record RunOptions(bool IsJson, TimeSpan? Watch);
 internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration, Func<NodeConfiguration> load, RunOptions options)
 {
     // Redrawn so often, whatever the interval for programs and files is.
-    private static readonly TimeSpan _framePeriod = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan FramePeriod = TimeSpan.FromMilliseconds(500);
 
     private readonly SystemdNotifier _systemd = new();
 
@@ -47,17 +47,17 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
             ? new TextLoggerFactory(lines, configuration.LogLevel, LogFormat.Plain, _time)
             : host.CreateLoggerFactory(configuration.LogLevel, configuration.LogFormat);
         bool isUp = false;
+
+        // From before anybody is told that it is up, and so may send the signal, until its files are written.
+        using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
+        {
+            context.Cancel = true;
+            _hangUps.Writer.TryWrite(context.Signal);
+        });
         try
         {
             await using Node node = await Node.OpenAsync(configuration, reactors: null, Version, loggers, cancellationToken);
             await node.StartAsync(cancellationToken);
-
-            // Before anybody is told that it is up, and so may send the signal.
-            using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
-            {
-                context.Cancel = true;
-                _hangUps.Writer.TryWrite(context.Signal);
-            });
             isUp = true;
             await AnnounceAsync(node);
             await RunAsync(node, isScreen ? lines : null, loggers.CreateLogger<NodeRun>(), cancellationToken);
@@ -122,9 +122,15 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
                 _systemd.Notify(new ServiceState(string.Create(CultureInfo.InvariantCulture, $"RELOADING=1\nMONOTONIC_USEC={microseconds}")));
                 try
                 {
-                    foreach (string key in await node.ReloadAsync(load()))
+                    ReloadResult result = await node.ReloadAsync(load());
+                    foreach (string key in result.NeedRestart)
                     {
                         RunLog.NeedsRestart(logger, key);
+                    }
+
+                    if (result.BanProblem is { } problem)
+                    {
+                        RunLog.BansNotReloaded(logger, problem);
                     }
 
                     RunLog.Reloaded(logger, configuration.Home.ConfigurationFile, node.Bans.Count);
@@ -133,6 +139,11 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
                 {
                     // The node goes on as it was.
                     RunLog.NotReloaded(logger, string.Join(" ", e.Errors));
+                }
+                catch (Exception e)
+                {
+                    // Whatever it is, the next signal may find it mended.
+                    RunLog.ReloadFailed(logger, e);
                 }
 
                 _systemd.Notify(ServiceState.Ready);
@@ -149,7 +160,7 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
         IAnsiConsole terminal = host.Terminal!;
         await terminal.Live(Draw()).AutoClear(true).StartAsync(async context =>
         {
-            using PeriodicTimer timer = new(_framePeriod, _time);
+            using PeriodicTimer timer = new(FramePeriod, _time);
             while (await timer.WaitForNextTickAsync(cancellationToken))
             {
                 context.UpdateTarget(Draw());

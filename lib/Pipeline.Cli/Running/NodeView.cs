@@ -24,7 +24,7 @@ internal static class NodeView
     // Lines that are not peers, log lines, or the one with the counts, which a narrow screen breaks.
     private const int OtherLines = 8;
 
-    private static readonly Style _faint = new(Color.Grey);
+    private static readonly Style Faint = new(Color.Grey);
 
     /// <summary>Draws one moment for a screen of a size.</summary>
     public static IRenderable Render(NodeSnapshot snapshot, int width, int height)
@@ -50,10 +50,10 @@ internal static class NodeView
         int logLines = Math.Min(snapshot.LogLines.Count, Math.Max(2, room / 3));
         int peers = Math.Max(1, room - logLines);
         rows.Add(new Text(""));
-        rows.Add(status.Peers.IsEmpty ? new Text("No peers yet.", _faint) : Peers(status, width >= Wide, peers));
+        rows.Add(status.Peers.IsEmpty ? new Text("No peers yet.", Faint) : Peers(status, width >= Wide, peers));
         rows.Add(new Text(""));
-        rows.AddRange(snapshot.LogLines.TakeLast(logLines).Select(line => new Text(line.Length > width ? line[..(width - 1)] + "…" : line, _faint)));
-        rows.Add(new Text("Ctrl+C stops the node, twice at once.", _faint));
+        rows.AddRange(snapshot.LogLines.TakeLast(logLines).Select(line => new Text(line.Length > width ? line[..(width - 1)] + "…" : line, Faint)));
+        rows.Add(new Text("Ctrl+C stops the node, twice at once.", Faint));
         return new Rows(rows);
     }
 
@@ -67,7 +67,7 @@ internal static class NodeView
         ];
         foreach ((string header, bool isNumber) in columns)
         {
-            table.AddColumn(new TableColumn(new Text(header, _faint))
+            table.AddColumn(new TableColumn(new Text(header, Faint))
             {
                 Alignment = isNumber ? Justify.Right : Justify.Left,
                 NoWrap = true,
@@ -96,7 +96,7 @@ internal static class NodeView
 
         if (status.Peers.Length > most)
         {
-            table.AddRow(new Text($"and {status.Peers.Length - most} more", _faint));
+            table.AddRow(new Text($"and {status.Peers.Length - most} more", Faint));
         }
 
         return table;

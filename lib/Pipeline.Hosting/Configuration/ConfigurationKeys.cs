@@ -106,7 +106,7 @@ internal static class ConfigurationKeys
             "p2p.max_num_outbound_peers",
             "10",
             ValueKind.Count("peers", 0, "10"),
-            "How many peers the node looks for and dials; persistent ones do not count.",
+            "How many peers the node looks for and dials; unconditional ones do not count.",
             static (configuration, value) => configuration with { MaxOutboundPeers = (int)value }),
         new ConfigurationKey<ImmutableArray<NodeId>>(
             "p2p.unconditional_peer_ids",

@@ -14,6 +14,8 @@ internal static class OwnerFile
     /// <exception cref="UnauthorizedAccessException">The file must not be written, or is a folder.</exception>
     public static void Replace(string path, ReadOnlySpan<byte> content)
     {
+        // A link stays one: what it leads to is replaced.
+        path = File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
         string temporary = $"{path}.{Guid.NewGuid():N}{TemporarySuffix}";
         FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write };
         if (!OperatingSystem.IsWindows())

@@ -129,6 +129,7 @@ public sealed class AddressBook : IAddressBook, IAsyncDisposable
     /// <param name="options">Settings, or null for the defaults.</param>
     /// <param name="logger">Where faults of the file are logged. Default: nowhere.</param>
     /// <exception cref="ArgumentException"><paramref name="path"/> is empty, a folder or a device.</exception>
+    /// <exception cref="IOException">The file is there and cannot be read.</exception>
     public static AddressBook Open(string path, AddressBookOptions? options = null, ILogger<AddressBook>? logger = null) =>
         new(options, path, logger, static (path, content) => OwnerFile.Replace(path, content));
 
@@ -223,6 +224,24 @@ public sealed class AddressBook : IAddressBook, IAsyncDisposable
                     _table.Promote(entry, now);
                 }
 
+                _file?.SaveLater();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Says that the node was reached at an address, and has proved who it is: hearsay does not move it elsewhere any more. That it was of use is for
+    /// <see cref="MarkGood"/> to say. Ignored when the book does not have exactly this address.
+    /// </summary>
+    public void MarkReached(NetAddress address)
+    {
+        ArgumentNullException.ThrowIfNull(address);
+        lock (_gate)
+        {
+            if (FindExactly(address) is { } entry)
+            {
+                entry.Attempts = 0;
+                entry.LastAttempt = _options.TimeProvider.GetUtcNow();
                 _file?.SaveLater();
             }
         }

@@ -146,7 +146,8 @@ public sealed partial class PeerExchangeReactor
         try
         {
             IPeer peer = await Switch.DialAsync(address, _rounds.Ended).ConfigureAwait(false);
-            Run(() => JudgeWhenLeftAsync(peer, address, _time.GetTimestamp()));
+            _book.MarkReached(address);
+            Run(() => JudgeAsync(peer, address));
             return peer;
         }
         catch (Exception e)
@@ -221,18 +222,26 @@ public sealed partial class PeerExchangeReactor
         PeerExchangeLog.KeptOut(_logger, address, KeepOutTime.TotalHours, reason);
     }
 
-    /// <summary>Many a node that is full takes a connection and ends it at once: it is not to be dialled all the time.</summary>
-    private async Task JudgeWhenLeftAsync(IPeer peer, NetAddress address, long since)
+    /// <summary>
+    /// Who stays is of use, and its address a good one. Many a node that is full takes a connection and ends it at once: it is not to be dialled all the
+    /// time.
+    /// </summary>
+    private async Task JudgeAsync(IPeer peer, NetAddress address)
     {
-        DisconnectReason reason = await peer.Completion.WaitAsync(_rounds.Ended).ConfigureAwait(false);
-        bool isTurnedAway = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost && _time.GetElapsedTime(since) < ShortConnection;
-        if (isTurnedAway)
+        Task<DisconnectReason> left = peer.Completion;
+        await ((Task)left).WaitAsync(ShortConnection, _time, _rounds.Ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _rounds.Ended.ThrowIfCancellationRequested();
+        if (!left.IsCompleted)
+        {
+            _book.MarkGood(address);
+            await left.WaitAsync(_rounds.Ended).ConfigureAwait(false);
+        }
+        else if (left.Result is { Kind: DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost } reason)
         {
             CountFailure(address, reason.Message);
+            return;
         }
-        else
-        {
-            _backoffs.Forget(address);
-        }
+
+        _backoffs.Forget(address);
     }
 }

@@ -101,7 +101,7 @@ public sealed class BanList : IAsyncDisposable
     /// </summary>
     public event Action<Ban>? Added;
 
-    /// <summary>Raised when a ban was lifted before its end, like <see cref="Added"/>.</summary>
+    /// <summary>Raised when a ban was lifted before its end, or ends sooner now, like <see cref="Added"/>.</summary>
     internal event Action<AccessTarget>? Lifted;
 
     /// <summary>The most bans that are kept. When there are more, those that end first are dropped.</summary>
@@ -147,6 +147,7 @@ public sealed class BanList : IAsyncDisposable
     /// <param name="timeProvider">Where time comes from. Default: the system's clock.</param>
     /// <param name="logger">Where bans, and faults of the file, are logged. Default: nowhere.</param>
     /// <exception cref="ArgumentException"><paramref name="path"/> is empty, a folder or a device.</exception>
+    /// <exception cref="IOException">The file is there and cannot be read.</exception>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="capacity"/> is less than 1.</exception>
     public static BanList Open(
         string path,
@@ -306,11 +307,18 @@ public sealed class BanList : IAsyncDisposable
                         Drop(_byTarget[target]!);
                     }
 
-                    if (there is null)
+                    if (there is null || (here is not null && there.End < here.End))
                     {
+                        // Whoever waits for the end of the ban must hear of the new one.
                         lifted.Add(target);
                     }
-                    else if (TryAdd(there, now) && (here is null || here.End < there.End))
+
+                    if (there is null)
+                    {
+                        continue;
+                    }
+
+                    if (TryAdd(there, now) && (here is null || here.End < there.End))
                     {
                         added.Add(there);
                     }

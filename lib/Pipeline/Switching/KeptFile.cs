@@ -29,6 +29,9 @@ internal sealed class KeptFile<T> : IAsyncDisposable
     private bool _isOnDisk = true;
     private bool _isInTheWay;
 
+    // Owned by the loop: the file as it was last read or written here.
+    private (long Length, DateTime WrittenAt)? _seen;
+
     /// <summary>Reads the file, sets it aside when it is damaged, and starts the loop.</summary>
     /// <param name="options">What is kept, and where.</param>
     /// <param name="reload">
@@ -37,6 +40,7 @@ internal sealed class KeptFile<T> : IAsyncDisposable
     /// </param>
     /// <param name="content">What was in the file.</param>
     /// <exception cref="ArgumentException">The path is empty, a folder or a device.</exception>
+    /// <exception cref="IOException">The file is there and cannot be read, which says nothing about what is in it.</exception>
     public KeptFile(KeptFileOptions options, Func<T, bool>? reload, out T content)
     {
         _options = options;
@@ -45,9 +49,17 @@ internal sealed class KeptFile<T> : IAsyncDisposable
         _reload = reload;
         EnsureIsFile();
         OwnerFile.DeleteLeftovers(_path);
-        content = Read(content => content.Count == 0
-            ? $"the {options.Whole} starts empty"
-            : $"the {options.Whole} starts with the {content.Count} {options.Things} that could be read");
+        try
+        {
+            content = Read(content => content.Count == 0
+                ? $"the {options.Whole} starts empty"
+                : $"the {options.Whole} starts with the {content.Count} {options.Things} that could be read");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException(Unreadable(e), e);
+        }
+
         _loop = Task.Run(SaveChangesAsync);
     }
 
@@ -142,12 +154,9 @@ internal sealed class KeptFile<T> : IAsyncDisposable
         {
             content = T.Nothing(fault: null);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            content = T.Nothing($"it cannot be read ({e.Message})");
-        }
 
         _problem = null;
+        _seen = Stamp();
         if (content.Fault is not null)
         {
             string place;
@@ -166,6 +175,17 @@ internal sealed class KeptFile<T> : IAsyncDisposable
         }
 
         return content;
+    }
+
+    // A file of another owner, a disk that fails: not damaged, and not to be moved.
+    private string Unreadable(Exception e) =>
+        $"The file of {_options.Things} '{_path}' cannot be read: {e.Message.TrimEnd('.')}. It has to be a file that this user can read and write.";
+
+    /// <summary>What tells whether somebody else has written the file since; null when it is not there.</summary>
+    private (long Length, DateTime WrittenAt)? Stamp()
+    {
+        FileInfo file = new(_path);
+        return file.Exists ? (file.Length, file.LastWriteTimeUtc) : null;
     }
 
     // Null when there is more; the length that the system tells is not believed.
@@ -222,12 +242,21 @@ internal sealed class KeptFile<T> : IAsyncDisposable
             Exception? fault = null;
             try
             {
-                if (round.Reloaded is not null)
+                // What somebody has written into the file meanwhile is taken before it is written over.
+                bool isEdited = mustSave && _reload is not null && !_isInTheWay && Stamp() is { } stamp && stamp != _seen;
+                if (round.Reloaded is not null || isEdited)
                 {
                     T content = Read(_ => $"the {_options.Whole} stays as it is, and is written again");
                     isGood = content.Fault is null;
                     mustSave |= !isGood || _reload!(content);
                 }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // It may hold what this list does not have: it is not written over before it was read.
+                isGood = mustSave = _isOnDisk = false;
+                _problem = Unreadable(e);
+                LogDamage(_problem);
             }
             catch (Exception e)
             {
@@ -242,7 +271,20 @@ internal sealed class KeptFile<T> : IAsyncDisposable
             }
 
             round.Done.SetResult(_isOnDisk);
-            _ = fault is null ? round.Reloaded?.TrySetResult(isGood && _isOnDisk) : round.Reloaded!.TrySetException(fault);
+            _ = fault is null ? round.Reloaded?.TrySetResult(isGood && _isOnDisk) : round.Reloaded?.TrySetException(fault);
+        }
+    }
+
+    // A logger that throws must not end the loop.
+    private void LogDamage(string problem)
+    {
+        try
+        {
+            _options.LogDamage(problem);
+        }
+        catch (Exception)
+        {
+            // There is nobody to tell.
         }
     }
 
@@ -259,6 +301,7 @@ internal sealed class KeptFile<T> : IAsyncDisposable
 
             _isInTheWay = false;
             _options.Save();
+            _seen = Stamp();
         }
         catch (Exception e)
         {

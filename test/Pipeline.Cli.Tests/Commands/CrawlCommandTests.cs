@@ -12,7 +12,7 @@ namespace Pipeline.Cli.Tests.Commands;
 [TestFixture, FixtureLifeCycle(LifeCycle.InstancePerTestCase), CancelAfter(60_000)]
 public sealed class CrawlCommandTests : IAsyncDisposable
 {
-    private static readonly NodeId _nobody = NodeId.Parse("0123456789abcdef0123456789abcdef01234567");
+    private static readonly NodeId Nobody = NodeId.Parse("0123456789abcdef0123456789abcdef01234567");
 
     private readonly string _folder = Directory.CreateTempSubdirectory("pipeline-crawl-").FullName;
     private readonly List<(Switch Node, NodeKey Key)> _nodes = [];
@@ -32,7 +32,7 @@ public sealed class CrawlCommandTests : IAsyncDisposable
     public async Task A_crawl_finds_whom_the_first_node_knows_and_says_what_they_are(CancellationToken cancellationToken)
     {
         NetAddress second = await StartAsync("second", [], cancellationToken);
-        NetAddress gone = new(_nobody, "127.0.0.1", 1);
+        NetAddress gone = new(Nobody, "127.0.0.1", 1);
         NetAddress first = await StartAsync("first", [second, gone], cancellationToken);
 
         Run run = await Run.CommandAsync(cancellationToken, "crawl", first.ToString());
@@ -42,7 +42,7 @@ public sealed class CrawlCommandTests : IAsyncDisposable
             Assert.That(run.ExitCode, Is.Zero, run.Error);
             Assert.That(run.Error, Is.Empty);
             Assert.That(run.Output, Does.Match($@"(?m)^{first.Id}  first .*  {first.DialString} +reached +\d+\.\d +2$"));
-            Assert.That(run.Output, Does.Match($@"(?m)^{_nobody}  - .*  127\.0\.0\.1:1 +unreachable +- +-$"));
+            Assert.That(run.Output, Does.Match($@"(?m)^{Nobody}  - .*  127\.0\.0\.1:1 +unreachable +- +-$"));
             Assert.That(run.Output, Does.Contain("3 nodes of network test in ").And.Contain("2 reached, 1 unreachable").And.Contain("Connection refused"));
         }
     }
@@ -89,7 +89,7 @@ public sealed class CrawlCommandTests : IAsyncDisposable
     [Test]
     public async Task A_network_of_which_nobody_is_there_is_a_failure_with_its_reason(CancellationToken cancellationToken)
     {
-        Run run = await Run.CommandAsync(cancellationToken, "crawl", $"{_nobody}@127.0.0.1:1");
+        Run run = await Run.CommandAsync(cancellationToken, "crawl", $"{Nobody}@127.0.0.1:1");
 
         Assert.That(run.ExitCode, Is.EqualTo(ExitCode.Failure));
         Assert.That(run.Output, Does.Contain("1 node of an unknown network").And.Contain("Connection refused"));

@@ -14,7 +14,7 @@ namespace Pipeline.Cli.Tests.Commands;
 [TestFixture, FixtureLifeCycle(LifeCycle.InstancePerTestCase)]
 public sealed class StartCommandTests : IDisposable
 {
-    private static readonly Dictionary<string, string> _noVariables = [];
+    private static readonly Dictionary<string, string> NoVariables = [];
 
     private readonly string _home = Directory.CreateTempSubdirectory("pipeline-start-").FullName;
 
@@ -25,7 +25,7 @@ public sealed class StartCommandTests : IDisposable
     [CancelAfter(60_000), Platform(Include = "Unix", Reason = "Sends signals with kill(1).")]
     public async Task A_node_that_is_told_to_stop_ends_well_and_leaves_its_files(string signal, CancellationToken cancellationToken)
     {
-        await using RunningCommand node = RunningCommand.Start(_noVariables, Arguments("start", "--json"));
+        await using RunningCommand node = RunningCommand.Start(NoVariables, Arguments("start", "--json"));
         NetAddress address = await ReadAddressAsync(node, cancellationToken);
 
         await node.SignalAsync(signal, cancellationToken);
@@ -71,7 +71,7 @@ public sealed class StartCommandTests : IDisposable
     [Test, CancelAfter(60_000), Platform(Include = "Unix", Reason = "Sends signals with kill(1).")]
     public async Task Lists_are_read_again_on_SIGHUP_and_whoever_is_on_them_has_to_go(CancellationToken cancellationToken)
     {
-        await using RunningCommand node = RunningCommand.Start(_noVariables, Arguments("start", "--json"));
+        await using RunningCommand node = RunningCommand.Start(NoVariables, Arguments("start", "--json"));
         NetAddress address = await ReadAddressAsync(node, cancellationToken);
         using NodeKey key = NodeKey.Create();
         await using Switch other = await StartSwitchAsync(key, cancellationToken);
@@ -95,7 +95,7 @@ public sealed class StartCommandTests : IDisposable
     [Test, CancelAfter(60_000), Platform(Include = "Unix", Reason = "Sends signals with kill(1).")]
     public async Task A_configuration_that_is_wrong_on_SIGHUP_is_said_and_changes_nothing(CancellationToken cancellationToken)
     {
-        await using RunningCommand node = RunningCommand.Start(_noVariables, Arguments("start", "--json", "--watch", "--interval", "100ms"));
+        await using RunningCommand node = RunningCommand.Start(NoVariables, Arguments("start", "--json", "--watch", "--interval", "100ms"));
         await ReadAddressAsync(node, cancellationToken);
         Directory.CreateDirectory(Path.Combine(_home, "config"));
         await File.WriteAllTextAsync(Path.Combine(_home, "config", "config.toml"), "[p2p]\nsend_rate = \"fast\"\n", cancellationToken);
@@ -117,7 +117,7 @@ public sealed class StartCommandTests : IDisposable
     [Test, CancelAfter(60_000)]
     public async Task A_seed_answers_who_asks_and_hangs_up(CancellationToken cancellationToken)
     {
-        await using RunningCommand seed = RunningCommand.Start(_noVariables, Arguments("seed", "--json"));
+        await using RunningCommand seed = RunningCommand.Start(NoVariables, Arguments("seed", "--json"));
         NetAddress address = await ReadAddressAsync(seed, cancellationToken);
         using NodeKey key = NodeKey.Create();
         AddressBook book = new(new AddressBookOptions { OwnIds = [key.Id], IsStrict = false });

@@ -12,7 +12,7 @@ namespace Pipeline.Cli.Tests.Running;
 /// <summary>What <c>start --watch</c> draws.</summary>
 public sealed class NodeViewTests
 {
-    private static readonly DateTimeOffset _now = new(2026, 3, 1, 12, 0, 0, TimeSpan.Zero);
+    private static readonly DateTimeOffset Now = new(2026, 3, 1, 12, 0, 0, TimeSpan.Zero);
 
     [Test]
     public void The_node_its_peers_and_its_log_are_on_the_screen()
@@ -20,7 +20,7 @@ public sealed class NodeViewTests
         NetAddress gone = NetAddress.Parse($"{Id(99)}@203.0.114.9:26656");
         SwitchStatus status = Status(Peer(1, "alpha"), Peer(2, "bravo") with { IsPersistent = true, IsLazy = true }) with
         {
-            PersistentPeers = [new PersistentPeerStatus(gone, IsConnected: false, Tries: 3, _now + TimeSpan.FromSeconds(90), "Nobody is there.")],
+            PersistentPeers = [new PersistentPeerStatus(gone, IsConnected: false, Tries: 3, Now + TimeSpan.FromSeconds(90), "Nobody is there.")],
         };
 
         string[] lines = Draw(new NodeSnapshot(status, 12, 3, ["first line", "second line"]), 120, 30);
@@ -73,7 +73,7 @@ public sealed class NodeViewTests
 
     private static SwitchStatus Status(params ImmutableArray<PeerStatus> peers) => new()
     {
-        Time = _now,
+        Time = Now,
         NodeInfo = new NodeInfo { Id = Id(0), Network = "net", Moniker = "node" },
         Uptime = TimeSpan.FromHours(2.5),
         InboundPeers = peers.Length,

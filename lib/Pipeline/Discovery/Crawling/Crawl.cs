@@ -108,7 +108,9 @@ internal sealed class Crawl
     {
         foreach (Node node in _nodes.Values.Where(node => node.Result?.Reachability == Reachability.Reached))
         {
+            // The same door, once more.
             _endPoints.Remove(node.At!.DialString);
+            _ports[node.At.Host] = Math.Max(0, _ports.GetValueOrDefault(node.At.Host) - 1);
             _frontier.Add(node.Id, default, seenAt: null);
             node.IsToBeAsked = true;
         }
@@ -195,7 +197,9 @@ internal sealed class Crawl
         AddressGroup group = AddressGroup.Of(seenAt, isStrict: false);
         foreach (NetAddress address in told.DistinctBy(address => address.Id))
         {
-            if (!address.IsValid || address.Port == 0)
+            // Who is out in the internet cannot send the crawl into the network that it runs in.
+            bool isInside = !address.IsRoutable && seenAt.IsRoutable();
+            if (!address.IsValid || address.Port == 0 || isInside)
             {
                 continue;
             }

@@ -13,7 +13,7 @@ internal static class MapCsv
     private static readonly string[] Headers =
     [
         "id", "address", "other_addresses", "seed", "reachability", "detail", "moniker", "network", "version", "p2p", "block", "app", "channels", "listen_address",
-        "connect_seconds", "handshake_seconds", "addresses_told", "told", "told_by",
+        "connect_seconds", "handshake_seconds", "addresses_told", "told", "told_by", "told_ids",
     ];
 
     public static void Write(TextWriter writer, NetworkMap map)
@@ -45,13 +45,16 @@ internal static class MapCsv
                     Number(node.AddressesTold),
                     Number(node.Told.Length),
                     Number(toldBy.GetValueOrDefault(node.Id)),
+                    string.Join(' ', node.Told),
                 ]);
         }
     }
 
     // What a remote says must not be able to run in the reader's spreadsheet, which also skips blanks before the sign.
-    private static string Text(string? text) =>
-        text is null ? "" : text.TrimStart() is ['=' or '+' or '-' or '@', ..] || text is ['\t' or '\r' or '\n', ..] ? $"'{text}" : text;
+    private static string Text(string? text) => text is null ? "" : Harmless(string.Concat(text.Select(c => char.IsControl(c) ? ' ' : c)));
+
+    private static string Harmless(string text) =>
+        text.TrimStart() is ['=' or '+' or '-' or '@', ..] ? $"'{text}" : text;
 
     private static string Number(IFormattable? number) => number?.ToString(null, CultureInfo.InvariantCulture) ?? "";
 

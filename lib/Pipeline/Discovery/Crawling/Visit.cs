@@ -50,7 +50,7 @@ internal sealed class Visitor(CrawlOptions options, NodeKey key)
         long start = options.TimeProvider.GetTimestamp();
         try
         {
-            TransportConnection transport = await options.Transport.ConnectAsync(address, either.Token).AsTask().WaitAsync(either.Token).ConfigureAwait(false);
+            TransportConnection transport = await ConnectAsync(address, either.Token).ConfigureAwait(false);
             await using (transport.ConfigureAwait(false))
             {
                 visit = visit with { ConnectTime = options.TimeProvider.GetElapsedTime(start), EndPoint = transport.RemoteEndPoint };
@@ -78,6 +78,30 @@ internal sealed class Visitor(CrawlOptions options, NodeKey key)
         {
             // A transport of the user's may throw anything.
             return visit with { Reachability = visit.ConnectTime is null ? Reachability.Unreachable : Reachability.Refused, Detail = e.Message };
+        }
+    }
+
+    // A transport may heed no token, and connect when nobody waits any more.
+    private async Task<TransportConnection> ConnectAsync(NetAddress address, CancellationToken cancellationToken)
+    {
+        Task<TransportConnection> connecting = options.Transport.ConnectAsync(address, cancellationToken).AsTask();
+        try
+        {
+            return await connecting.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            _ = DisposeLateAsync(connecting);
+            throw;
+        }
+    }
+
+    private static async Task DisposeLateAsync(Task<TransportConnection> connecting)
+    {
+        await ((Task)connecting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (connecting.IsCompletedSuccessfully)
+        {
+            await connecting.Result.DisposeAsync().ConfigureAwait(false);
         }
     }
 
