@@ -11,6 +11,14 @@ public sealed partial class PeerExchangeReactor
     /// <summary>How many picks there are for each address that is wanted, because some are connected already, or not to be dialled yet.</summary>
     private const int PicksPerAddress = 3;
 
+    /// <summary>
+    /// But so many at least: in a small network nearly all that are picked are connected already, and the one that is not would be missed for minutes.
+    /// </summary>
+    private const int MinPicks = 100;
+
+    /// <summary>A round for whose pause is over comes so much later, because the pauses are measured from a moment after the begin of the round.</summary>
+    private static readonly TimeSpan Margin = TimeSpan.FromMilliseconds(100);
+
     /// <summary>One round: dials as many as are missing; asks for more addresses when the book has few.</summary>
     private void EnsurePeers()
     {
@@ -30,6 +38,11 @@ public sealed partial class PeerExchangeReactor
             Run(() => TryDialAsync(address));
         }
 
+        if (chosen.Count < wanted && _backoffs.UntilNext() is { } pause)
+        {
+            ComeEarly(pause > MinGap ? pause + Margin : MinGap);
+        }
+
         if (!_book.NeedsMore)
         {
             return;
@@ -45,7 +58,8 @@ public sealed partial class PeerExchangeReactor
     private List<NetAddress> Pick(int wanted, int bias)
     {
         List<NetAddress> chosen = [];
-        for (int i = 0; i < wanted * PicksPerAddress && chosen.Count < wanted; i++)
+        int picks = Math.Max(wanted * PicksPerAddress, MinPicks);
+        for (int i = 0; i < picks && chosen.Count < wanted; i++)
         {
             if (_book.Pick(bias) is not { } address)
             {
