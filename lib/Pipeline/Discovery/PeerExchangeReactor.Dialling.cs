@@ -84,13 +84,12 @@ public sealed partial class PeerExchangeReactor
 
     private bool IsInBook(NetAddress address) => _book.Find(address.Id)?.Address == address;
 
+    /// <summary>Asks a random one of the peers that may be asked: else a round would be lost to one that was asked a moment ago.</summary>
     private void AskSomebody()
     {
         IPeer[] peers = [.. Switch.Peers];
-        if (peers.Length > 0)
-        {
-            Ask(peers[_options.Random.Next(peers.Length)]);
-        }
+        _options.Random.Shuffle(peers);
+        Array.Exists(peers, Ask);
     }
 
     /// <summary>Dials the seeds, at most once a period, however many rounds come early.</summary>
