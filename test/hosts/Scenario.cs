@@ -20,7 +20,8 @@ internal sealed class Scenario
 
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(40);
     private static readonly TimeSpan DiscoveryLimit = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan JoinLimit = TimeSpan.FromSeconds(45);
+    // Whoever misses something at first looks again after the period of 30 s, and once more when that is bad luck too.
+    private static readonly TimeSpan JoinLimit = TimeSpan.FromSeconds(75);
     private static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(20);
 
     private readonly Report _report;
