@@ -12,7 +12,7 @@ public sealed partial class PeerExchangeReactor
     private const int PicksPerAddress = 3;
 
     /// <summary>
-    /// But so many at least: in a small network nearly all that are picked are connected already, and the one that is not would be missed for minutes.
+    /// But so many at least: in a small network nearly all that are picked are connected already, and the one that is not would be missed for many rounds.
     /// </summary>
     private const int MinPicks = 100;
 
