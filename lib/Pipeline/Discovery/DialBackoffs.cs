@@ -34,6 +34,22 @@ internal sealed class DialBackoffs(TimeProvider time, Random random)
         }
     }
 
+    /// <summary>How long it is until the next of those that wait may be dialled; null when none waits.</summary>
+    public TimeSpan? UntilNext()
+    {
+        lock (_gate)
+        {
+            TimeSpan? next = null;
+            foreach ((_, long since, TimeSpan pause) in _failed.Values)
+            {
+                TimeSpan left = pause - time.GetElapsedTime(since);
+                next = left > TimeSpan.Zero && !(left >= next) ? left : next;
+            }
+
+            return next;
+        }
+    }
+
     /// <summary>Says that a dial has failed, and how many have in a row.</summary>
     public int Failed(NetAddress address)
     {

@@ -11,6 +11,14 @@ public sealed partial class PeerExchangeReactor
     /// <summary>How many picks there are for each address that is wanted, because some are connected already, or not to be dialled yet.</summary>
     private const int PicksPerAddress = 3;
 
+    /// <summary>
+    /// But so many at least: in a small network nearly all that are picked are connected already, and the one that is not would be missed for many rounds.
+    /// </summary>
+    private const int MinPicks = 100;
+
+    /// <summary>A round for whose pause is over comes so much later, because the pauses are measured from a moment after the begin of the round.</summary>
+    private static readonly TimeSpan Margin = TimeSpan.FromMilliseconds(100);
+
     /// <summary>One round: dials as many as are missing; asks for more addresses when the book has few.</summary>
     private void EnsurePeers()
     {
@@ -30,6 +38,11 @@ public sealed partial class PeerExchangeReactor
             Run(() => TryDialAsync(address));
         }
 
+        if (chosen.Count < wanted && _backoffs.UntilNext() is { } pause)
+        {
+            ComeEarly(pause > MinGap ? pause + Margin : MinGap);
+        }
+
         if (!_book.NeedsMore)
         {
             return;
@@ -45,7 +58,8 @@ public sealed partial class PeerExchangeReactor
     private List<NetAddress> Pick(int wanted, int bias)
     {
         List<NetAddress> chosen = [];
-        for (int i = 0; i < wanted * PicksPerAddress && chosen.Count < wanted; i++)
+        int picks = Math.Max(wanted * PicksPerAddress, MinPicks);
+        for (int i = 0; i < picks && chosen.Count < wanted; i++)
         {
             if (_book.Pick(bias) is not { } address)
             {
@@ -70,13 +84,12 @@ public sealed partial class PeerExchangeReactor
 
     private bool IsInBook(NetAddress address) => _book.Find(address.Id)?.Address == address;
 
+    /// <summary>Asks a random one of the peers that may be asked: else a round would be lost to one that was asked a moment ago.</summary>
     private void AskSomebody()
     {
         IPeer[] peers = [.. Switch.Peers];
-        if (peers.Length > 0)
-        {
-            Ask(peers[_options.Random.Next(peers.Length)]);
-        }
+        _options.Random.Shuffle(peers);
+        Array.Exists(peers, Ask);
     }
 
     /// <summary>Dials the seeds, at most once a period, however many rounds come early.</summary>

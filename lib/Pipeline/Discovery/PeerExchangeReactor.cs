@@ -150,15 +150,22 @@ public sealed partial class PeerExchangeReactor : Reactor<Protos.Message>
 
     private PeerExchangeState StateOf(IPeer peer) => peer.Items.GetOrAdd(_state, () => new PeerExchangeState(_time));
 
-    private void Ask(IPeer peer)
+    /// <summary>Asks a peer for addresses. False when it cannot be asked, or not again yet.</summary>
+    private bool Ask(IPeer peer)
     {
         PeerExchangeState state = StateOf(peer);
-        if (peer.HasChannel(PeerExchange.Channel.Id)
-            && state.TryAsk()
-            && peer.TrySend(PeerExchange.Channel, new Protos.Message { PexRequest = new Protos.PexRequest() }) != SendResult.Queued)
+        if (!peer.HasChannel(PeerExchange.Channel.Id) || !state.TryAsk())
+        {
+            return false;
+        }
+
+        bool isSent = peer.TrySend(PeerExchange.Channel, new Protos.Message { PexRequest = new Protos.PexRequest() }) == SendResult.Queued;
+        if (!isSent)
         {
             state.Unask();
         }
+
+        return isSent;
     }
 
     private void OnRequest(IPeer peer)
