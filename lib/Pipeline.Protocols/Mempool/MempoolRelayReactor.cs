@@ -207,8 +207,13 @@ public sealed class MempoolRelayReactor : Reactor
     protected override ValueTask InitPeerAsync(IPeer peer, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(peer);
-        peer.Items.Set(_feed, new RelayFeed(peer, _options.Announce && peer.HasChannel(RelayChannel.Id)));
-        _log.Add(FeedOf(peer));
+        if (peer.HasChannel(_channel.Id))
+        {
+            RelayFeed feed = new(peer, _options.Announce && peer.HasChannel(RelayChannel.Id));
+            peer.Items.Set(_feed, feed);
+            _log.Add(feed);
+        }
+
         return ValueTask.CompletedTask;
     }
 
@@ -216,9 +221,8 @@ public sealed class MempoolRelayReactor : Reactor
     protected override ValueTask AddPeerAsync(IPeer peer, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(peer);
-        if (peer.HasChannel(_channel.Id))
+        if (peer.Items.TryGet(_feed, out RelayFeed? feed))
         {
-            RelayFeed feed = FeedOf(peer);
             feed.Loop = Task.Run(() => FeedAsync(feed), CancellationToken.None);
         }
 
@@ -229,16 +233,23 @@ public sealed class MempoolRelayReactor : Reactor
     protected override async ValueTask RemovePeerAsync(IPeer peer, DisconnectReason reason)
     {
         ArgumentNullException.ThrowIfNull(peer);
-        RelayFeed feed = FeedOf(peer);
-        await feed.Loop.ConfigureAwait(false);
-        await feed.Answering.ConfigureAwait(false);
-        _log.Remove(feed);
+        if (peer.Items.TryGet(_feed, out RelayFeed? feed))
+        {
+            await feed.Loop.ConfigureAwait(false);
+            await feed.Answering.ConfigureAwait(false);
+            _log.Remove(feed);
+        }
     }
 
     /// <inheritdoc />
     protected override ValueTask ReceiveAsync(Envelope envelope, CancellationToken cancellationToken)
     {
-        RelayFeed feed = FeedOf(envelope.Peer);
+        if (!envelope.Peer.Items.TryGet(_feed, out RelayFeed? feed))
+        {
+            envelope.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, $"It has sent something about transactions without channel {_channel}."));
+            return ValueTask.CompletedTask;
+        }
+
         if (envelope.Channel.Id == _channel.Id)
         {
             return ReceiveTransactionsAsync(feed, envelope.Data, cancellationToken);
@@ -276,8 +287,6 @@ public sealed class MempoolRelayReactor : Reactor
     // Made by the relay, so that it is a whole array.
     private static byte[] BytesOf(in MempoolTransaction transaction) =>
         MemoryMarshal.TryGetArray(transaction.Data, out ArraySegment<byte> segment) ? segment.Array! : transaction.Data.ToArray();
-
-    private RelayFeed FeedOf(IPeer peer) => peer.Items.TryGet(_feed, out RelayFeed? feed) ? feed : throw new InvalidOperationException($"Peer {peer.Id} has not been initialised.");
 
     private async ValueTask ReceiveTransactionsAsync(RelayFeed feed, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
@@ -499,7 +508,7 @@ public sealed class MempoolRelayReactor : Reactor
                 wanted.AddRange(batch.Take(count).Where((_, i) => ((answer.Wanted[i / 8] >> (i % 8)) & 1) != 0));
                 await SendAsync(feed, wanted).ConfigureAwait(false);
                 isAnswerDue = count < batch.Count;
-                _log.Settle(feed, CollectionsMarshal.AsSpan(batch)[..count], isWhole: !isAnswerDue);
+                _log.Settle(feed, CollectionsMarshal.AsSpan(batch)[..count]);
                 batch.RemoveRange(0, count);
                 if (isAnswerDue)
                 {
@@ -527,7 +536,7 @@ public sealed class MempoolRelayReactor : Reactor
 
                 _log.Collect(feed, batch, _options.MaxBatchTransactions, _options.MaxBatchBytes);
                 await SendAsync(feed, batch).ConfigureAwait(false);
-                _log.Settle(feed, CollectionsMarshal.AsSpan(batch), isWhole: true);
+                _log.Settle(feed, CollectionsMarshal.AsSpan(batch));
                 batch.Clear();
             }
         }

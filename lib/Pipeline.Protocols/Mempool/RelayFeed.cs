@@ -49,11 +49,8 @@ internal sealed class RelayFeed(IPeer peer, bool announces)
     /// <summary>The next transaction of the log that it has to look at.</summary>
     public long Position { get; set; }
 
-    /// <summary>All before this one have been sent or declined.</summary>
-    public long Done { get; set; }
-
-    /// <summary>How many transactions of the pool came from it.</summary>
-    public int Held { get; set; }
+    /// <summary>How many transactions of the pool came from it and are not settled.</summary>
+    public int Unsettled { get; set; }
 
     /// <summary>How many it has been asked for.</summary>
     public int Requested { get; set; }

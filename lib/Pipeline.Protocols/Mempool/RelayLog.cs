@@ -14,20 +14,26 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     // Of one peer, and not dealt with; its own pool would have to be larger than the default to want more.
     private const int MaxAsked = 10_000;
 
+    // The log is longer than the pool by this factor, because what leaves the pool leaves a gap.
+    private const int Sparseness = 4;
+
     // Guarded by _gate, as the state of transactions and feeds. Invariant: _known has exactly the transactions that are in the ring of the cache, or held: being
-    // checked, or in the pool. The pool is _items[i % length] for _first <= i < _end; _bytes is the sum of their lengths. _requests are those not in _known that
-    // a peer has been asked for. No code of others is called with the lock held.
+    // checked, or in the pool. The pool is what is not null of _items[i % length] for _first <= i < _end: _count transactions of _bytes bytes, of which _unsettled
+    // are not settled, and the others in _settled, where there may be some that have left. _requests are those not in _known that a peer has been asked for.
+    // No code of others is called with the lock held.
     private readonly Lock _gate = new();
     private readonly Dictionary<TransactionHash, RelayTransaction> _known = [];
     private readonly Dictionary<TransactionHash, Request> _requests = [];
     private readonly RelayTransaction?[] _cache = new RelayTransaction?[options.CacheSize];
-    private readonly RelayTransaction?[] _items = new RelayTransaction?[options.MaxPoolTransactions];
+    private readonly RelayTransaction?[] _items = new RelayTransaction?[Sparseness * options.MaxPoolTransactions];
+    private readonly Queue<RelayTransaction> _settled = [];
     private readonly List<RelayFeed> _feeds = [];
     private int _nextCached;
     private long _first;
     private long _end;
+    private int _count;
     private long _bytes;
-    private int _ownHeld;
+    private int _unsettled;
     private long _missed;
     private bool _isStuck;
     private TaskCompletionSource? _progress;
@@ -47,7 +53,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         {
             return new MempoolRelayStatus
             {
-                PoolTransactions = (int)(_end - _first),
+                PoolTransactions = _count,
                 PoolBytes = _bytes,
                 Remembered = _known.Count,
                 Requested = _requests.Count,
@@ -67,12 +73,11 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             }
 
             feed.Position = _first;
-            while (feed.Position < _end && options.TimeProvider.GetElapsedTime(ItemAt(feed.Position).AddedAt, now) > options.MaxAge)
+            while (feed.Position < _end && (ItemAt(feed.Position) is not { } item || options.TimeProvider.GetElapsedTime(item.AddedAt, now) > options.MaxAge))
             {
                 feed.Position++;
             }
 
-            feed.Done = feed.Position;
             _feeds.Add(feed);
         }
     }
@@ -87,6 +92,10 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             foreach (RelayTransaction transaction in _known.Values)
             {
                 transaction.Forget(feed);
+                if (transaction is { Bytes: not null, IsSettled: false } && !IsWaitedFor(transaction))
+                {
+                    Settle(transaction);
+                }
             }
 
             foreach ((TransactionHash hash, Request request) in _requests)
@@ -169,17 +178,26 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                     return false;
                 }
 
-                while (_end - _first >= _items.Length || (_end > _first && _bytes + bytes.Length > options.MaxPoolBytes))
+                while (_count >= options.MaxPoolTransactions || IsFullFor(bytes.Length))
                 {
-                    Evict();
+                    if (!TryEvict())
+                    {
+                        Evict(ItemAt(_first)!);
+                    }
                 }
             }
 
             transaction.Bytes = bytes;
             transaction.Sequence = _end;
             _items[_end++ % _items.Length] = transaction;
+            _count++;
             _bytes += bytes.Length;
-            CountHeld(transaction, 1);
+            CountUnsettled(transaction, 1);
+            if (transaction.IsSettled || !IsWaitedFor(transaction))
+            {
+                Settle(transaction);
+            }
+
             foreach (RelayFeed feed in _feeds)
             {
                 feed.Wake();
@@ -238,14 +256,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         lock (_gate)
         {
             Skip(feed);
-            bool hasMore = feed.Position < _end;
-            if (!hasMore && feed.Done != feed.Position)
-            {
-                feed.Done = feed.Position;
-                Progress();
-            }
-
-            return hasMore;
+            return feed.Position < _end;
         }
     }
 
@@ -262,7 +273,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             long bytes = 0;
             for (Skip(feed); feed.Position < _end && batch.Count < maxCount; Skip(feed))
             {
-                RelayTransaction transaction = ItemAt(feed.Position);
+                RelayTransaction transaction = ItemAt(feed.Position)!;
                 bytes += transaction.Bytes!.Length;
                 if (bytes > maxBytes && batch.Count > 0)
                 {
@@ -299,8 +310,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     /// <summary>A peer has been sent transactions, or has said that it has them.</summary>
     /// <param name="feed">The peer's feed.</param>
     /// <param name="batch">The transactions.</param>
-    /// <param name="isWhole">Whether it was all that was collected.</param>
-    public void Settle(RelayFeed feed, ReadOnlySpan<RelayTransaction> batch, bool isWhole)
+    public void Settle(RelayFeed feed, ReadOnlySpan<RelayTransaction> batch)
     {
         lock (_gate)
         {
@@ -309,7 +319,6 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 HasIt(feed, transaction);
             }
 
-            feed.Done = isWhole ? feed.Position : feed.Done;
             Progress();
         }
     }
@@ -434,13 +443,13 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         }
     }
 
-    private RelayTransaction ItemAt(long sequence) => _items[sequence % _items.Length]!;
+    private RelayTransaction? ItemAt(long sequence) => _items[sequence % _items.Length];
 
     // To what the peer is not known to have.
     private void Skip(RelayFeed feed)
     {
         feed.Position = Math.Max(feed.Position, _first);
-        while (feed.Position < _end && ItemAt(feed.Position).IsKnownTo(feed))
+        while (feed.Position < _end && ItemAt(feed.Position)?.IsKnownTo(feed) != false)
         {
             feed.Position++;
         }
@@ -476,38 +485,27 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         if (transaction.TryAddHolder(feed) && feed != transaction.From && !transaction.IsSettled)
         {
             transaction.IsSettled = true;
-            Progress();
+            if (transaction.Bytes is not null)
+            {
+                Settle(transaction);
+            }
         }
     }
 
+    // Of one peer's at most half, so that it does not keep out all others. What is submitted waits while an eighth is on its way, wherever it came from: the
+    // pools of all nodes hold the same, so that there is room for what others submit, and nodes never wait for each other in a circle.
     private bool HasRoom(RelayFeed? source, int size)
     {
-        while (_end - _first + _requests.Count >= _items.Length
-            || (_end > _first && _bytes + size > options.MaxPoolBytes)
-            // Of one source at most half, so that two nodes that are full of transactions for each other can still take some.
-            || (source is null ? _ownHeld : source.Held + source.Requested) >= _items.Length / 2)
+        if (source is null
+            ? _unsettled + _requests.Count >= Math.Max(1, options.MaxPoolTransactions / 8)
+            : source.Unsettled + source.Requested >= options.MaxPoolTransactions / 2)
         {
-            if (_end == _first || !MayBeEvicted(ItemAt(_first)))
-            {
-                return false;
-            }
-
-            Evict();
+            return false;
         }
 
-        return true;
-    }
-
-    private bool MayBeEvicted(RelayTransaction transaction)
-    {
-        if (transaction.IsSettled)
+        while (_count + _requests.Count >= options.MaxPoolTransactions || IsFullFor(size))
         {
-            return true;
-        }
-
-        foreach (RelayFeed feed in _feeds)
-        {
-            if (feed.Done <= transaction.Sequence && !transaction.IsKnownTo(feed))
+            if (!TryEvict())
             {
                 return false;
             }
@@ -516,34 +514,62 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         return true;
     }
 
-    private void Evict()
+    private bool IsFullFor(int size) => _end - _first >= _items.Length || (_count > 0 && _bytes + size > options.MaxPoolBytes);
+
+    private void Settle(RelayTransaction transaction)
     {
-        RelayTransaction oldest = ItemAt(_first);
-        foreach (RelayFeed feed in _feeds)
+        transaction.IsSettled = true;
+        CountUnsettled(transaction, -1);
+        _settled.Enqueue(transaction);
+        Progress();
+    }
+
+    private bool TryEvict()
+    {
+        while (_settled.TryDequeue(out RelayTransaction? settled))
         {
-            _missed += feed.Position <= _first && !oldest.IsKnownTo(feed) ? 1 : 0;
+            if (settled.Bytes is not null)
+            {
+                Evict(settled);
+                return true;
+            }
         }
 
-        _items[_first++ % _items.Length] = null;
-        _bytes -= oldest.Bytes!.Length;
-        oldest.Bytes = null;
-        oldest.IsHeld = false;
-        CountHeld(oldest, -1);
-        if (!oldest.IsCached)
+        return false;
+    }
+
+    private bool IsWaitedFor(RelayTransaction transaction) => _feeds.Exists(feed => !transaction.IsKnownTo(feed));
+
+    private void CountUnsettled(RelayTransaction transaction, int change)
+    {
+        _unsettled += change;
+        if (transaction.From is { } from)
         {
-            Forget(oldest);
+            from.Unsettled += change;
         }
     }
 
-    private void CountHeld(RelayTransaction transaction, int change)
+    private void Evict(RelayTransaction transaction)
     {
-        if (transaction.From is { } feed)
+        foreach (RelayFeed feed in _feeds)
         {
-            feed.Held += change;
+            _missed += feed.Position <= transaction.Sequence && !transaction.IsKnownTo(feed) ? 1 : 0;
         }
-        else
+
+        _items[transaction.Sequence % _items.Length] = null;
+        while (_first < _end && ItemAt(_first) is null)
         {
-            _ownHeld += change;
+            _first++;
+        }
+
+        _count--;
+        _bytes -= transaction.Bytes!.Length;
+        CountUnsettled(transaction, transaction.IsSettled ? 0 : -1);
+        transaction.Bytes = null;
+        transaction.IsHeld = false;
+        if (!transaction.IsCached)
+        {
+            Forget(transaction);
         }
     }
 
