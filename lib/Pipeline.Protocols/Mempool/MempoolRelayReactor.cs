@@ -1,8 +1,6 @@
 using System.Buffers;
 using System.Collections.Concurrent;
-using System.Collections.Immutable;
 using System.Diagnostics.Metrics;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Threading.Channels;
 using Google.Protobuf;
@@ -32,6 +30,7 @@ public sealed class MempoolRelayReactor : Reactor
 
     private readonly MempoolRelayOptions _options;
     private readonly RelayLog _log;
+    private readonly Fanout<MempoolTransaction> _told;
     private readonly ChannelDescriptor _channel;
 
     // Holds one item for each check that runs.
@@ -39,7 +38,6 @@ public sealed class MempoolRelayReactor : Reactor
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PeerItemKey<RelayFeed> _feed = new("mempool relay");
     private readonly ConcurrentDictionary<string, long> _faults = new();
-    private ImmutableArray<Channel<MempoolTransaction>> _readers = [];
     private Meter? _meter;
     private Task _expiring = Task.CompletedTask;
     private volatile bool _isRunning;
@@ -48,7 +46,6 @@ public sealed class MempoolRelayReactor : Reactor
     private long _duplicates;
     private long _rejected;
     private long _sent;
-    private long _unread;
 
     /// <summary>Makes a relay.</summary>
     /// <param name="options">Settings, or null for the defaults.</param>
@@ -71,6 +68,7 @@ public sealed class MempoolRelayReactor : Reactor
         _options = options;
         _channel = channel;
         _log = new RelayLog(options);
+        _told = new Fanout<MempoolTransaction>(options.MaxPoolTransactions);
         _checks = Channel.CreateBounded<bool>(options.MaxConcurrentChecks);
     }
 
@@ -94,7 +92,7 @@ public sealed class MempoolRelayReactor : Reactor
         Duplicates = Volatile.Read(ref _duplicates),
         Rejected = Volatile.Read(ref _rejected),
         Sent = Volatile.Read(ref _sent),
-        Unread = Volatile.Read(ref _unread),
+        Unread = _told.Missed,
     };
 
     /// <summary>Passes on a transaction of this node's own; waits while the peers are behind with those before it.</summary>
@@ -161,24 +159,19 @@ public sealed class MempoolRelayReactor : Reactor
     }
 
     /// <summary>
+    /// Waits until each transaction of the pool has been sent to a peer, or a peer has said that it has it; at once when there are no peers. For a node that is
+    /// about to stop.
+    /// </summary>
+    /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+    public Task FlushAsync(CancellationToken cancellationToken = default) => _log.WhenSettledAsync(cancellationToken);
+
+    /// <summary>
     /// The transactions that are accepted from now on, this node's own included, until the node stops. A reader that is more than
     /// <see cref="MempoolRelayOptions.MaxPoolTransactions"/> behind misses the oldest, see <see cref="MempoolRelayStatus.Unread"/>; who must have each puts
     /// <see cref="MempoolRelayOptions.Check"/> in its place, which holds back who sends.
     /// </summary>
     /// <remarks>It listens from this call on, not from the first <c>MoveNextAsync</c>; until it is enumerated to its end, or cancelled, it holds what is not read.</remarks>
-    public IAsyncEnumerable<MempoolTransaction> ReadAcceptedAsync(CancellationToken cancellationToken = default)
-    {
-        Channel<MempoolTransaction> reader = Channel.CreateBounded<MempoolTransaction>(
-            new BoundedChannelOptions(_options.MaxPoolTransactions) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true },
-            _ => Interlocked.Increment(ref _unread));
-        ImmutableInterlocked.Update(ref _readers, static (readers, added) => readers.Add(added), reader);
-        if (_stopped.Task.IsCompleted)
-        {
-            reader.Writer.TryComplete();
-        }
-
-        return ReadAsync(reader, cancellationToken);
-    }
+    public IAsyncEnumerable<MempoolTransaction> ReadAcceptedAsync(CancellationToken cancellationToken = default) => _told.ReadAsync(cancellationToken);
 
     /// <inheritdoc />
     protected override ValueTask OnStartAsync(CancellationToken cancellationToken)
@@ -195,11 +188,7 @@ public sealed class MempoolRelayReactor : Reactor
         _isRunning = false;
         _stopped.TrySetResult();
         await _expiring.ConfigureAwait(false);
-        foreach (Channel<MempoolTransaction> reader in _readers)
-        {
-            reader.Writer.TryComplete();
-        }
-
+        _told.Complete();
         _meter?.Dispose();
     }
 
@@ -409,25 +398,7 @@ public sealed class MempoolRelayReactor : Reactor
     private void Tell(in MempoolTransaction transaction)
     {
         Interlocked.Increment(ref _accepted);
-        foreach (Channel<MempoolTransaction> reader in _readers)
-        {
-            reader.Writer.TryWrite(transaction);
-        }
-    }
-
-    private async IAsyncEnumerable<MempoolTransaction> ReadAsync(Channel<MempoolTransaction> reader, [EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        try
-        {
-            await foreach (MempoolTransaction transaction in reader.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
-            {
-                yield return transaction;
-            }
-        }
-        finally
-        {
-            ImmutableInterlocked.Update(ref _readers, static (readers, removed) => readers.Remove(removed), reader);
-        }
+        _told.Tell(transaction);
     }
 
     private bool IsTooOften(RelayFeed feed)

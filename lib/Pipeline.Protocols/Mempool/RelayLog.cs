@@ -231,7 +231,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                     return false;
                 }
 
-                progress = (_progress ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+                progress = WhenProgress();
             }
 
             TimeSpan left = timeout - options.TimeProvider.GetElapsedTime(start);
@@ -247,6 +247,25 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                     return false;
                 }
             }
+        }
+    }
+
+    public async Task WhenSettledAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            Task progress;
+            lock (_gate)
+            {
+                if (_unsettled == 0)
+                {
+                    return;
+                }
+
+                progress = WhenProgress();
+            }
+
+            await progress.WaitAsync(cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -589,6 +608,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         next.ToAsk.Enqueue(hash);
         next.Wake();
     }
+
+    private Task WhenProgress() => (_progress ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
 
     private void Progress()
     {
