@@ -3,7 +3,7 @@ namespace Pipeline.Experiments.Tests;
 [TestFixture]
 public sealed class CommandLineTests
 {
-    private static readonly string[] Names = ["drain", "latency", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "compare", "scale", "eclipse", "all"];
+    private static readonly string[] Names = ["drain", "latency", "priority", "shares", "stall", "fairness", "broadcast", "overload", "policies", "idle", "flood", "compare", "scale", "eclipse", "mempool", "all"];
 
     [Test, CancelAfter(30_000)]
     public async Task Help_names_every_experiment_and_goes_to_the_output(CancellationToken cancellationToken)
@@ -56,6 +56,7 @@ public sealed class CommandLineTests
     [TestCase(new[] { "scale", "--channels", "17" }, "--channels '17'")]
     [TestCase(new[] { "scale", "--part", "" }, "--part ''")]
     [TestCase(new[] { "all", "--duration", "never" }, "--duration 'never'")]
+    [TestCase(new[] { "mempool", "--transactions", "3" }, "--transactions '3'")]
     [TestCase(new[] { "stall", "--delay", "soon" }, "--delay 'soon'")]
     [CancelAfter(30_000)]
     public async Task Bad_usage_gets_one_line_that_names_it_and_exit_code_2(string[] args, string named, CancellationToken cancellationToken)

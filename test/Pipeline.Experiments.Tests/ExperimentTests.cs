@@ -13,6 +13,7 @@ public sealed class ExperimentTests
     [TestCase("drain --size 64 --senders 2 --total 256Ki --runs 1", "size,senders,msgs_s,MB_s", new[] { "arrives" })]
     [TestCase("drain --size 64,4Ki --total 1Mi --runs 1 --duration 0.5", "size,senders", new[] { "arrives" })]
     [TestCase("latency --duration 0.4 --interval 4ms --size 64 --runs 1", "size,interval_ms,sent,recv,p50_us,p90_us,p99_us,max_us", new[] { "arrives" })]
+    [TestCase("mempool --transactions 400 --runs 1", "transactions,size,line_txs_s,mesh_txs_s,flood_txs_s", new[] { "exactly once" })]
     [TestCase("shares --priorities 1,3 --duration 0.6", "priorities,worst_deviation_%", new string[0])]
     [TestCase("stall --delay 20 --duration 0.5 --runs 1", "delay_ms,sent,recv,p50_ms,p99_ms,max_ms,pings_answered", new[] { "arrives" })]
     [TestCase("stall --delay never --duration 0.3 --runs 1", "delay_ms,sent,recv,p50_ms,p99_ms,max_ms,pings_answered", new[] { "arrives" })]

@@ -70,7 +70,7 @@ public sealed class TransactionGossipTests
     {
         using RunningSample node = new();
         await StartAsync(node, "a", remembered: 2);
-        foreach (string text in new[] { "1", "2", "2", "3", "2", "1", "end" })
+        foreach (string text in new[] { "1", "2", "2", "3", "4", "5", "5", "6", "7", "1", "end" })
         {
             node.Type(text);
         }
@@ -81,7 +81,7 @@ public sealed class TransactionGossipTests
             shown.Add((await node.NextLineAsync(_ => true)).Split(' ')[0]);
         }
 
-        Assert.That(shown, Is.EqualTo(new[] { "1", "2", "3", "1", "end" }));
+        Assert.That(shown, Is.EqualTo(new[] { "1", "2", "3", "4", "5", "6", "7", "1", "end" }));
     }
 
     private static Task StartAsync(RunningSample sample, string name, params IEnumerable<RunningSample> others) =>
@@ -90,7 +90,7 @@ public sealed class TransactionGossipTests
     private static Task StartAsync(RunningSample sample, string name, int remembered, params IEnumerable<RunningSample> others)
     {
         GossipPool pool = new(
-            (transaction, from) => sample.Output.WriteLine($"{transaction.Data.ToStringUtf8()} ({from?.NodeInfo.Moniker ?? "own"})"),
+            (text, from) => sample.Output.WriteLine($"{text} ({from ?? "own"})"),
             remembered);
         return sample.StartAsync(name, pool.Reactor, pool.SubmitAsync, pool.FlushAsync, others);
     }

@@ -21,6 +21,7 @@ internal static class AllExperiments
         (new PoliciesExperiment(), TimeSpan.FromSeconds(3), 1),
         (new IdleExperiment(), TimeSpan.FromSeconds(2), 1),
         (new EclipseExperiment { Rounds = 240 }, TimeSpan.FromSeconds(8), 3),
+        (new MempoolExperiment { Transactions = 20_000 }, TimeSpan.FromSeconds(20), 1),
 
         // The only one that not every system can carry out.
         .. SocketCensus.IsPossible ? [((Experiment)new FloodExperiment { Connections = 4_000 }, TimeSpan.FromSeconds(1.5), 1)] : Array.Empty<(Experiment, TimeSpan, int)>(),

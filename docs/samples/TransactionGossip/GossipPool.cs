@@ -1,86 +1,48 @@
-using System.Security.Cryptography;
-using System.Threading.Tasks.Dataflow;
-using Google.Protobuf;
-using Pipeline.Dataflow;
+using System.Text;
+using Pipeline.Protocols.Mempool;
 using Pipeline.Reactors;
 
 namespace Pipeline.Samples.TransactionGossip;
 
 /// <summary>
-/// Spreads transactions through a network: what is new goes to every peer but the one that it came from, what has been seen goes nowhere.
-/// A reactor of linked blocks, each with a bound: a pool that is behind holds back who submits and the peers that send to it. A peer that does
-/// not read misses transactions, instead of holding up all others; <see cref="ReactorOutbox.Undelivered"/> counts them.
+/// Spreads transactions through a network with the library's relay: what is new goes to every peer that does not have it, what has been seen goes nowhere. A pool
+/// that is behind holds back who submits and the peers that send.
 /// </summary>
-/// <remarks><code>Reactor.Source ─▶ unwrap ─▶ hash (on all cores) ─▶ select what is new ─▶ Reactor.Outbox</code></remarks>
 public sealed class GossipPool
 {
-    /// <summary>The channel of the protocol.</summary>
-    public static readonly ChannelDescriptor<Transaction> Channel = new(0xC1, "transactions", Transaction.Parser)
-    {
-        MaxMessageSize = 64 * 1024,
-        SendQueueCapacity = 256,
-    };
-
-    private readonly DataflowReactor<Transaction> _reactor = new("gossip", Channel);
-    private readonly TransformBlock<Arrival, Arrival> _hash;
-    private readonly SeenHashes _seen;
-    private readonly Action<Transaction, IPeer?> _onNew;
+    private readonly MempoolRelayReactor _relay;
 
     /// <summary>Makes a pool.</summary>
-    /// <param name="onNew">Called once for each transaction, with the peer that it came from, or null; for one at a time.</param>
-    /// <param name="remembered">How many transactions are remembered as seen. At least 1.</param>
-    public GossipPool(Action<Transaction, IPeer?> onNew, int remembered = 100_000)
+    /// <param name="onNew">Called once for each transaction that is valid, with its text and the moniker of the peer that it came from, or null.</param>
+    /// <param name="remembered">How many transactions are remembered as seen, besides at most 5,000 that are kept to be sent. At least 1.</param>
+    public GossipPool(Action<string, string?> onNew, int remembered = 10_000)
     {
-        _onNew = onNew;
-        _seen = new SeenHashes(remembered);
+        _relay = new MempoolRelayReactor(new MempoolRelayOptions
+        {
+            CacheSize = remembered,
+            MaxPoolTransactions = Math.Clamp(remembered, 4, 5_000),
+            MaxTransactionBytes = 64 * 1024,
+            Check = (transaction, _) =>
+            {
+                if (transaction.Data.Span.ContainsAnyInRange((byte)0, (byte)31))
+                {
+                    // No node of ours sends control characters.
+                    return ValueTask.FromResult(MempoolVerdict.Ban);
+                }
 
-        ExecutionDataflowBlockOptions bounded = new() { BoundedCapacity = 128 };
-        ExecutionDataflowBlockOptions parallel = new() { BoundedCapacity = 128, MaxDegreeOfParallelism = Environment.ProcessorCount };
-        DataflowLinkOptions propagate = new() { PropagateCompletion = true };
-
-        TransformBlock<Envelope<Transaction>, Arrival> unwrap = new(Unwrap, bounded);
-        _hash = new TransformBlock<Arrival, Arrival>(Hash, parallel);
-        TransformManyBlock<Arrival, OutboundEnvelope> select = new(SelectNew, bounded);
-
-        _reactor.Source.LinkTo(unwrap, propagate);
-        unwrap.LinkTo(_hash, propagate);
-        _hash.LinkTo(select, propagate);
-        select.LinkTo(_reactor.Outbox, propagate);
+                onNew(Encoding.UTF8.GetString(transaction.Data.Span), transaction.From?.NodeInfo.Moniker);
+                return ValueTask.FromResult(MempoolVerdict.Accept);
+            },
+        });
     }
 
     /// <summary>What to add to a switch.</summary>
-    public Reactor Reactor => _reactor;
+    public Reactor Reactor => _relay;
 
     /// <summary>Spreads a transaction of our own; waits while the pool is behind.</summary>
-    public Task SubmitAsync(string text) => _hash.SendAsync(new Arrival(new Transaction { Data = ByteString.CopyFromUtf8(text) }, From: null));
+    /// <returns>What became of it.</returns>
+    public async Task<SubmitResult> SubmitAsync(string text) => await _relay.SubmitAsync(Encoding.UTF8.GetBytes(text));
 
-    /// <summary>Takes no more, and waits until all that was taken is in the queues of the peers.</summary>
-    public Task FlushAsync()
-    {
-        _hash.Complete();
-        return _reactor.Outbox.Completion;
-    }
-
-    private static Arrival Unwrap(Envelope<Transaction> envelope)
-    {
-        // The parsed message has its own memory; the bytes that it was parsed from can go back to the pool.
-        envelope.Release();
-        return new Arrival(envelope.Message, envelope.Peer);
-    }
-
-    private static Arrival Hash(Arrival arrival) =>
-        arrival with { Hash = Convert.ToHexString(SHA256.HashData(arrival.Transaction.Data.Span)) };
-
-    private IEnumerable<OutboundEnvelope> SelectNew(Arrival arrival)
-    {
-        if (!_seen.Add(arrival.Hash))
-        {
-            return [];
-        }
-
-        _onNew(arrival.Transaction, arrival.From);
-        return [new OutboundEnvelope<Transaction>(Channel, arrival.Transaction) { Except = arrival.From }];
-    }
-
-    private sealed record Arrival(Transaction Transaction, IPeer? From, string Hash = "");
+    /// <summary>Waits until a peer has each transaction that was submitted, if there is any peer.</summary>
+    public Task FlushAsync() => _relay.FlushAsync();
 }
