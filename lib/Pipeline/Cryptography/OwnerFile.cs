@@ -15,7 +15,7 @@ internal static class OwnerFile
     public static void Replace(string path, ReadOnlySpan<byte> content)
     {
         // A link stays one: what it leads to is replaced.
-        path = File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
+        path = new FileInfo(path).LinkTarget is null ? path : File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
         string temporary = $"{path}.{Guid.NewGuid():N}{TemporarySuffix}";
         FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write };
         if (!OperatingSystem.IsWindows())

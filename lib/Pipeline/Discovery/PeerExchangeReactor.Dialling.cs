@@ -160,7 +160,9 @@ public sealed partial class PeerExchangeReactor
         {
             IPeer peer = await Switch.DialAsync(address, _rounds.Ended).ConfigureAwait(false);
             _book.MarkReached(address);
-            Run(() => JudgeAsync(peer, address));
+            long since = _time.GetTimestamp();
+            Run(() => JudgeWhenLeftAsync(peer, address, since));
+            Run(() => MarkWhenItStaysAsync(peer, address));
             return peer;
         }
         catch (Exception e)
@@ -235,26 +237,28 @@ public sealed partial class PeerExchangeReactor
         PeerExchangeLog.KeptOut(_logger, address, KeepOutTime.TotalHours, reason);
     }
 
-    /// <summary>
-    /// Who stays is of use, and its address a good one. Many a node that is full takes a connection and ends it at once: it is not to be dialled all the
-    /// time.
-    /// </summary>
-    private async Task JudgeAsync(IPeer peer, NetAddress address)
+    /// <summary>Who stays is of use, and its address a good one.</summary>
+    private async Task MarkWhenItStaysAsync(IPeer peer, NetAddress address)
     {
-        Task<DisconnectReason> left = peer.Completion;
-        await ((Task)left).WaitAsync(ShortConnection, _time, _rounds.Ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        _rounds.Ended.ThrowIfCancellationRequested();
-        if (!left.IsCompleted)
+        await ((Task)peer.Completion).WaitAsync(ShortConnection, _time, _rounds.Ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (!peer.Completion.IsCompleted && !_rounds.Ended.IsCancellationRequested)
         {
             _book.MarkGood(address);
-            await left.WaitAsync(_rounds.Ended).ConfigureAwait(false);
         }
-        else if (left.Result is { Kind: DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost } reason)
+    }
+
+    /// <summary>Many a node that is full takes a connection and ends it at once: it is not to be dialled all the time.</summary>
+    private async Task JudgeWhenLeftAsync(IPeer peer, NetAddress address, long since)
+    {
+        DisconnectReason reason = await peer.Completion.WaitAsync(_rounds.Ended).ConfigureAwait(false);
+        bool isTurnedAway = reason.Kind is DisconnectKind.RemoteClosed or DisconnectKind.ConnectionLost && _time.GetElapsedTime(since) < ShortConnection;
+        if (isTurnedAway)
         {
             CountFailure(address, reason.Message);
-            return;
         }
-
-        _backoffs.Forget(address);
+        else
+        {
+            _backoffs.Forget(address);
+        }
     }
 }

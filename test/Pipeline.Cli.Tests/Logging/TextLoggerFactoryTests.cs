@@ -55,11 +55,26 @@ public sealed partial class TextLoggerFactoryTests
         Assert.That(run.ErrorLines, Has.Some.Matches(@"^\S+Z info  Switch: Node [0-9a-f]{40} listens on 127\.0\.0\.1:\d+\.\r?$"));
     }
 
+    [Test]
+    public void A_log_that_cannot_be_written_breaks_nobody_who_logs()
+    {
+        using FullDisk disk = new();
+        using (TextLoggerFactory factory = new(disk, LogLevel.Information, LogFormat.Plain, Time))
+        {
+            Assert.That(() => Joined(factory.CreateLogger("Some.Thing"), "a", 7), Throws.Nothing);
+        }
+
+        Assert.That(disk.Tries, Is.EqualTo(1));
+    }
+
     private static string Write(LogFormat format, Action<ILogger> write, LogLevel least = LogLevel.Information)
     {
         using StringWriter writer = new();
-        using TextLoggerFactory factory = new(writer, least, format, Time);
-        write(factory.CreateLogger("Some.Thing"));
+        using (TextLoggerFactory factory = new(writer, least, format, Time))
+        {
+            write(factory.CreateLogger("Some.Thing"));
+        }
+
         return writer.ToString();
     }
 
@@ -68,4 +83,15 @@ public sealed partial class TextLoggerFactoryTests
 
     [LoggerMessage(78, LogLevel.Error, "It broke.")]
     private static partial void Broke(ILogger logger, Exception exception);
+
+    private sealed class FullDisk : StringWriter
+    {
+        public int Tries { get; private set; }
+
+        public override void WriteLine(string? value)
+        {
+            Tries++;
+            throw new IOException("No space left on device");
+        }
+    }
 }

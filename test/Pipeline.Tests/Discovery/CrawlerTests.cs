@@ -127,6 +127,17 @@ public sealed class CrawlerTests
     }
 
     [Test]
+    public async Task Who_is_in_the_internet_cannot_send_the_crawl_into_the_network_that_it_runs_in(CancellationToken cancellationToken)
+    {
+        NetAddress[] inside = [.. new[] { "127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254" }.Select((ip, i) => new NetAddress(ExchangeNode.Id(700 + i), ip, 22))];
+        NetworkNode node = await StartOneAsync(1, "test", new Teller(inside), cancellationToken);
+
+        NetworkMap map = await CrawlAsync([Address(node)], cancellationToken: cancellationToken);
+
+        Assert.That(map.Nodes.Select(found => found.Id), Is.EqualTo([node.Key.Id]));
+    }
+
+    [Test]
     public async Task Who_never_answers_and_who_answers_with_garbage_is_reached_and_said_to(CancellationToken cancellationToken)
     {
         NetworkNode silent = await StartOneAsync(1, "test", new Liar(1) { IsSilent = true }, cancellationToken);
@@ -219,7 +230,7 @@ public sealed class CrawlerTests
     {
         NetworkMap map = MapOf(moniker);
         Assert.That(Csv(map).Split("\r\n")[1], Does.Contain($",,{written},net,"));
-        Assert.That(ReadCsv(Csv(map)), Has.Count.EqualTo(2).And.All.Count.EqualTo(19));
+        Assert.That(ReadCsv(Csv(map)), Has.Count.EqualTo(2).And.All.Count.EqualTo(20));
         AssertWritten(map);
     }
 
@@ -375,6 +386,16 @@ public sealed class CrawlerTests
     }
 
     /// <summary>Answers each request with as many nodes as it may that do not exist, others each time.</summary>
+    private sealed class Teller(NetAddress[] addresses) : Reactor<Message>("PEX", PeerExchange.Channel)
+    {
+        protected internal override async ValueTask ReceiveAsync(Envelope<Message> envelope, CancellationToken cancellationToken)
+        {
+            Message answer = new() { PexAddrs = new PexAddrs() };
+            answer.PexAddrs.Addrs.AddRange(addresses.Select(address => new Pipeline.Wire.Protos.P2P.NetAddress { Id = $"{address.Id}", Ip = address.Host, Port = address.Port }));
+            await envelope.Peer.SendAsync(PeerExchange.Channel, answer, cancellationToken: cancellationToken);
+        }
+    }
+
     private sealed class Liar(int number) : Reactor<Message>("PEX", PeerExchange.Channel)
     {
         private int _next = number * 100_000;

@@ -270,6 +270,22 @@ public sealed class PeerExchangeDiallingTests
     }
 
     [Test]
+    public async Task Who_stays_for_ten_seconds_has_a_good_address(CancellationToken cancellationToken)
+    {
+        await using ExchangeNode node = await StartAsync(options => options with { MaxOutboundPeers = 1 });
+        node.CanReach(Address(1));
+        node.Know([Address(1)]);
+        node.Time.Advance(Period);
+        await UntilAsync(() => node.Switch.Counts.Outbound == 1, cancellationToken);
+        Assert.That(node.Book.OldCount, Is.Zero);
+
+        node.Time.Advance(TimeSpan.FromSeconds(9));
+        Assert.That(node.Book.OldCount, Is.Zero);
+        node.Time.Advance(TimeSpan.FromSeconds(1));
+        await UntilAsync(() => node.Book.OldCount == 1, cancellationToken);
+    }
+
+    [Test]
     public async Task A_node_that_has_stayed_for_long_is_dialled_again_at_once(CancellationToken cancellationToken)
     {
         await using ExchangeNode node = await StartAsync(options => options with { MaxOutboundPeers = 1 });

@@ -489,9 +489,34 @@ public sealed class BanFileTests
 
         Assert.That(bans.Bans, Is.EquivalentTo(new[] { Permanent(1), Permanent(4), Permanent(5), Permanent(6) with { Until = Now.AddDays(1) } }));
         Assert.That(added, Is.EqualTo(new[] { Permanent(5) }));
-        Assert.That(lifted, Is.EqualTo(new[] { Permanent(2).Target }));
+        Assert.That(lifted, Is.EquivalentTo(new[] { Permanent(2).Target, Permanent(6).Target }), "Also of one that ends sooner whoever waits for its end must hear.");
         Assert.That(disk.Written.Single().Bans, Is.EquivalentTo(bans.Bans));
         Assert.That((bans.FileProblem, disk.Log.Entries.Count(entry => entry.Id == 106)), Is.EqualTo(((string?)null, 1)));
+    }
+
+    [Test]
+    public async Task What_somebody_has_written_into_the_file_is_taken_before_the_next_change_is_written(CancellationToken cancellationToken)
+    {
+        await using BanList bans = BanList.Open(FilePath);
+        bans.Add(Permanent(1));
+        await bans.FlushAsync(cancellationToken);
+        File.WriteAllBytes(FilePath, BanFile.Write([Permanent(1), Permanent(2)]));
+
+        bans.Add(Permanent(3));
+        Assert.That(await bans.FlushAsync(cancellationToken), Is.True);
+
+        Assert.That(bans.Bans, Is.EquivalentTo(new[] { Permanent(1), Permanent(2), Permanent(3) }));
+        Assert.That(BanFile.Read(File.ReadAllBytes(FilePath), Now).Bans, Is.EquivalentTo(bans.Bans));
+    }
+
+    [Test, Platform(Include = "Unix", Reason = "Loops of links.")]
+    public void A_file_that_cannot_be_read_is_not_taken_for_a_damaged_one()
+    {
+        // What nobody can read, not even root.
+        File.CreateSymbolicLink(FilePath, FilePath);
+
+        Assert.That(() => BanList.Open(FilePath), Throws.InstanceOf<IOException>().With.Message.Contains(FilePath));
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
     }
 
     [Test]
