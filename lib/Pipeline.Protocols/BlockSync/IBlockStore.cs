@@ -20,10 +20,11 @@ public readonly record struct BlockRange(long Base, long Height)
     /// <summary>Whether a block is among them.</summary>
     public bool Contains(long height) => height >= Base && height <= Height && !IsEmpty;
 
-    /// <summary>Says whether <paramref name="blocks"/> may follow these, and what the range is then.</summary>
+    /// <summary>The range once <paramref name="blocks"/> have been added, for those who write a store.</summary>
     /// <exception cref="ArgumentException">They leave a gap, or are not in order.</exception>
-    internal BlockRange With(IReadOnlyList<StoredBlock> blocks)
+    public BlockRange With(IReadOnlyList<StoredBlock> blocks)
     {
+        ArgumentNullException.ThrowIfNull(blocks);
         BlockRange range = this;
         foreach (StoredBlock block in blocks)
         {
