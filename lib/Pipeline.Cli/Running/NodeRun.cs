@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -10,6 +11,7 @@ using Pipeline.Cryptography;
 using Pipeline.Diagnostics;
 using Pipeline.Hosting;
 using Pipeline.Hosting.Configuration;
+using Pipeline.Reactors;
 using Spectre.Console;
 
 namespace Pipeline.Cli.Running;
@@ -34,6 +36,9 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
     private readonly SystemdNotifier _systemd = new();
     private readonly TimeProvider _time = TimeProvider.System;
 
+    /// <summary>What the node does besides exchanging addresses; nothing unless it is said.</summary>
+    public ImmutableArray<Reactor> Reactors { get; init; } = [];
+
     /// <summary>Raised when the configuration is to be read again; SIGHUP does so too.</summary>
     public SemaphoreSlim ReloadRequests { get; } = new(0);
 
@@ -47,7 +52,7 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
             : host.CreateLoggerFactory(configuration.LogLevel, configuration.LogFormat);
         try
         {
-            await using Node node = await Node.OpenAsync(configuration, reactors: null, Version, loggers, cancellationToken);
+            await using Node node = await Node.OpenAsync(configuration, Reactors, Version, loggers, cancellationToken);
             await node.StartAsync(cancellationToken);
             await AnnounceAsync(node);
             await RunAsync(node, isScreen ? lines : null, loggers.CreateLogger<NodeRun>(), cancellationToken);
