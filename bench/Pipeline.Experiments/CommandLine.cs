@@ -33,6 +33,7 @@ internal static class CommandLine
             CompareExperiment.CreateCommand(commands),
             ScaleExperiment.CreateCommand(commands),
             EclipseExperiment.CreateCommand(commands),
+            BlockSyncExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
             BookKeeper.CreateCommand(host),
