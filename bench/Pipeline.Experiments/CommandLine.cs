@@ -34,6 +34,7 @@ internal static class CommandLine
             ScaleExperiment.CreateCommand(commands),
             EclipseExperiment.CreateCommand(commands),
             MempoolExperiment.CreateCommand(commands),
+            BlockSyncExperiment.CreateCommand(commands),
             commands.CreateAll(),
             Attacker.CreateCommand(host),
             BookKeeper.CreateCommand(host),

@@ -25,6 +25,8 @@ internal static class CommandLine
             DialCommand.Create(host, common),
             TapCommand.Create(host, common),
             CrawlCommand.Create(host, common),
+            SyncCommand.Create(host, common),
+            ServeCommand.Create(host, common),
             DemoCommand.Create(host, common),
             CompletionCommand.Create(host),
         };

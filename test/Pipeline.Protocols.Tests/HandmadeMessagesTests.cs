@@ -103,9 +103,9 @@ public sealed class HandmadeMessagesTests
         yield return Case(
             "block_response",
             "1a1d 0a1b 0a08 0a00 2200 2a02 1200 1203 0a0174 1a00 2208 0801 1001 1a02 1200",
-            new BlockSync.Message
+            new Protocols.BlockSync.Message
             {
-                BlockResponse = new BlockSync.BlockResponse
+                BlockResponse = new Protocols.BlockSync.BlockResponse
                 {
                     Block = new Block
                     {
@@ -137,16 +137,16 @@ public sealed class HandmadeMessagesTests
                 },
             });
 
-        yield return Case("block_request", "0a02 0801", new BlockSync.Message { BlockRequest = new BlockSync.BlockRequest { Height = 1 } });
+        yield return Case("block_request", "0a02 0801", new Protocols.BlockSync.Message { BlockRequest = new Protocols.BlockSync.BlockRequest { Height = 1 } });
 
-        yield return Case("status_request", "2200", new BlockSync.Message { StatusRequest = new BlockSync.StatusRequest() });
+        yield return Case("status_request", "2200", new Protocols.BlockSync.Message { StatusRequest = new Protocols.BlockSync.StatusRequest() });
 
         yield return Case(
             "block_response",
             "1a1c 121a 0801 1001 1a02 1200 2210 0802 120161 1a00 220173 2a0165 320178",
-            new BlockSync.Message
+            new Protocols.BlockSync.Message
             {
-                BlockResponse = new BlockSync.BlockResponse
+                BlockResponse = new Protocols.BlockSync.BlockResponse
                 {
                     ExtCommit = new ExtendedCommit
                     {
@@ -317,7 +317,7 @@ public sealed class HandmadeMessagesTests
             BlockReflection.Descriptor,
             Consensus.TypesReflection.Descriptor,
             Mempool.TypesReflection.Descriptor,
-            BlockSync.TypesReflection.Descriptor,
+            Protocols.BlockSync.TypesReflection.Descriptor,
             StateSync.TypesReflection.Descriptor,
         ];
         IEnumerable<FieldDescriptor> fields = schemas

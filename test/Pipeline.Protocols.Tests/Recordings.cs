@@ -18,7 +18,7 @@ public record RecordedMessage(byte Channel, byte[] Bytes)
         ChannelDescriptor<Wire.Protos.P2P.Message> typed => typed.Parser,
         ChannelDescriptor<Consensus.Message> typed => typed.Parser,
         ChannelDescriptor<Mempool.Message> typed => typed.Parser,
-        ChannelDescriptor<BlockSync.Message> typed => typed.Parser,
+        ChannelDescriptor<Protocols.BlockSync.Message> typed => typed.Parser,
         ChannelDescriptor<StateSync.Message> typed => typed.Parser,
         ChannelDescriptor<EvidenceList> typed => typed.Parser,
         ChannelDescriptor other => throw new InvalidOperationException($"Channel {other} has a type that the tests do not know."),

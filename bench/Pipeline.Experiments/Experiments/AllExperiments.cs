@@ -20,6 +20,7 @@ internal static class AllExperiments
         (new OverloadExperiment(), TimeSpan.FromSeconds(9), 1),
         (new PoliciesExperiment(), TimeSpan.FromSeconds(3), 1),
         (new IdleExperiment(), TimeSpan.FromSeconds(2), 1),
+        (new BlockSyncExperiment { Blocks = 500 }, TimeSpan.FromSeconds(1), 2),
         (new EclipseExperiment { Rounds = 240 }, TimeSpan.FromSeconds(8), 3),
         (new MempoolExperiment { Transactions = 20_000 }, TimeSpan.FromSeconds(20), 1),
 

@@ -66,9 +66,19 @@ internal sealed class ConfigurationOptions
     }
 
     /// <summary>Reads the configuration, also again while the command runs.</summary>
+    /// <param name="arguments">What was said on the command line.</param>
+    /// <param name="known">What the command knows better than files and variables, as if it had been said on the command line; null for nothing.</param>
     /// <exception cref="ConfigurationException">It cannot be used.</exception>
-    public NodeConfiguration Load(ParseResult arguments) =>
-        NodeConfiguration.Load(HomeFolder.Find(arguments.GetValue(_common.Home), _host.Environment), _host.Environment, Read(arguments));
+    public NodeConfiguration Load(ParseResult arguments, IReadOnlyDictionary<string, string>? known = null)
+    {
+        Dictionary<string, string> said = Read(arguments);
+        foreach ((string key, string value) in known ?? Always)
+        {
+            said[key] = value;
+        }
+
+        return NodeConfiguration.Load(HomeFolder.Find(arguments.GetValue(_common.Home), _host.Environment), _host.Environment, said);
+    }
 
     /// <summary>What was said on the command line, by the key's name.</summary>
     public Dictionary<string, string> Read(ParseResult arguments)

@@ -12,7 +12,10 @@ namespace Pipeline.Cli.Commands;
 internal static class DialCommand
 {
     // No peer that the address is passed on to could dial it; strict address books refuse it.
-    private const string NoListenAddress = "tcp://127.0.0.1:0";
+    internal const string NoListenAddress = "tcp://127.0.0.1:0";
+
+    // How long each node may take to say what network it is of.
+    private static readonly TimeSpan AskTimeout = TimeSpan.FromSeconds(10);
 
     public static Command Create(CommandHost host, CommonOptions common)
     {
@@ -115,6 +118,26 @@ internal static class DialCommand
         {
             return report with { Code = "unreachable", Error = e.Message };
         }
+    }
+
+    /// <summary>Asks nodes, one after the other, what network they are of: one that takes no strangers says so too.</summary>
+    /// <returns>What the first that answers says of itself.</returns>
+    /// <exception cref="IOException">None answers; the message has a line for each, fit for a terminal.</exception>
+    internal static async Task<NodeInfo> LearnAsync(IEnumerable<NetAddress> addresses, ILogger logger, CancellationToken cancellationToken)
+    {
+        List<string> failures = [];
+        foreach (NetAddress address in addresses)
+        {
+            DialReport report = await DialAsync(address, network: null, AskTimeout, logger, cancellationToken);
+            if (report.Node is { } node)
+            {
+                return node;
+            }
+
+            failures.Add(Printable.Of($"{address}: {report.Error}"));
+        }
+
+        throw new IOException(string.Join('\n', failures));
     }
 
     private static NetAddress? ParseAddress(ArgumentResult result)

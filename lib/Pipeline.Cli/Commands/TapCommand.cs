@@ -15,9 +15,6 @@ namespace Pipeline.Cli.Commands;
 /// <summary><c>pipeline tap</c>: listens to nodes of a live network as their peer, shows what they say and records it.</summary>
 internal static class TapCommand
 {
-    // How long each node may take to say what network it is of.
-    private static readonly TimeSpan AskTimeout = TimeSpan.FromSeconds(10);
-
     public static Command Create(CommandHost host, CommonOptions common)
     {
         Argument<string[]> addresses = new("address")
@@ -133,7 +130,12 @@ internal static class TapCommand
         try
         {
             using TraceWriter? recording = path is null ? null : TraceWriter.Open(path, existing, TimeProvider.System);
-            options = options.Network.Length > 0 ? options : await LearnAsync(options, loggers.CreateLogger(nameof(TapCommand)), cancellationToken);
+            if (options.Network.Length == 0)
+            {
+                NodeInfo learned = await DialCommand.LearnAsync(options.Addresses, loggers.CreateLogger(nameof(TapCommand)), cancellationToken);
+                options = options with { Network = learned.Network, Versions = learned.ProtocolVersions };
+            }
+
             result = await new TapRun(options, view, recording, TimeProvider.System, loggers).RunAsync(cancellationToken);
         }
         catch (TraceException e)
@@ -170,24 +172,6 @@ internal static class TapCommand
         }
 
         return result.ExitCode;
-    }
-
-    /// <summary>Asks the nodes, one after the other, what network they are of: one that takes no strangers says so too.</summary>
-    private static async Task<TapOptions> LearnAsync(TapOptions options, ILogger logger, CancellationToken cancellationToken)
-    {
-        List<string> failures = [];
-        foreach (NetAddress address in options.Addresses)
-        {
-            DialReport report = await DialCommand.DialAsync(address, network: null, AskTimeout, logger, cancellationToken);
-            if (report.Node is { } node)
-            {
-                return options with { Network = node.Network, Versions = node.ProtocolVersions };
-            }
-
-            failures.Add(Printable.Of($"{address}: {report.Error}"));
-        }
-
-        throw new IOException(string.Join('\n', failures));
     }
 
     /// <summary>Finds whom to listen to and what for; when something is wrong, <paramref name="error"/> says what would be right.</summary>

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -11,6 +12,7 @@ using Pipeline.Cryptography;
 using Pipeline.Diagnostics;
 using Pipeline.Hosting;
 using Pipeline.Hosting.Configuration;
+using Pipeline.Reactors;
 using Spectre.Console;
 
 namespace Pipeline.Cli.Running;
@@ -38,6 +40,9 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
     private readonly Channel<PosixSignal> _hangUps = Channel.CreateBounded<PosixSignal>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
     private readonly TimeProvider _time = TimeProvider.System;
 
+    /// <summary>What the node does besides exchanging addresses; nothing unless it is said.</summary>
+    public ImmutableArray<Reactor> Reactors { get; init; } = [];
+
     /// <summary>Runs the node until <paramref name="cancellationToken"/> is cancelled, which is its regular end.</summary>
     public async Task<int> RunAsync(CancellationToken cancellationToken)
     {
@@ -56,7 +61,7 @@ internal sealed class NodeRun(CommandHost host, NodeConfiguration configuration,
         });
         try
         {
-            await using Node node = await Node.OpenAsync(configuration, reactors: null, Version, loggers, cancellationToken);
+            await using Node node = await Node.OpenAsync(configuration, Reactors, Version, loggers, cancellationToken);
             await node.StartAsync(cancellationToken);
             isUp = true;
             await AnnounceAsync(node);

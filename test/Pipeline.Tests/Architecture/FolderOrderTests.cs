@@ -10,7 +10,7 @@ public sealed class FolderOrderTests
 {
     /// <summary>Each library may reference those before it.</summary>
     private static readonly string[] Libraries =
-        ["Pipeline", "Pipeline.Protocols", "Pipeline.Hosting", "Pipeline.Dashboard", "Pipeline.Testing", "Pipeline.Cli"];
+        ["Pipeline", "Pipeline.Protocols", "Pipeline.Protocols.Sqlite", "Pipeline.Hosting", "Pipeline.Dashboard", "Pipeline.Testing", "Pipeline.Cli"];
 
     private static readonly string Library = typeof(PacketCodec).Assembly.Location;
 

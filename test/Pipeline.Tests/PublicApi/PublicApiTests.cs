@@ -9,7 +9,7 @@ namespace Pipeline.Tests.PublicApi;
 public sealed class PublicApiTests
 {
     private static IEnumerable<string> Libraries =>
-        ((string[])["Pipeline", "Pipeline.Hosting", "Pipeline.Protocols", "Pipeline.Testing"]).Where(name => File.Exists(PathOf(name)));
+        ((string[])["Pipeline", "Pipeline.Hosting", "Pipeline.Protocols", "Pipeline.Protocols.Sqlite", "Pipeline.Testing"]).Where(name => File.Exists(PathOf(name)));
 
     [TestCaseSource(nameof(Libraries))]
     public void The_public_api_is_the_one_that_was_accepted(string library) =>
