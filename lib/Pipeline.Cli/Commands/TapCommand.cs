@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using Microsoft.Extensions.Logging;
+using Pipeline.Cli.Listening;
 using Pipeline.Cli.Tap;
 using Pipeline.Cli.Tap.Views;
 using Pipeline.Cli.Traces;
@@ -15,23 +16,15 @@ namespace Pipeline.Cli.Commands;
 /// <summary><c>pipeline tap</c>: listens to nodes of a live network as their peer, shows what they say and records it.</summary>
 internal static class TapCommand
 {
-    // How long each node may take to say what network it is of.
-    private static readonly TimeSpan AskTimeout = TimeSpan.FromSeconds(10);
-
     public static Command Create(CommandHost host, CommonOptions common)
     {
         Argument<string[]> addresses = new("address")
         {
             HelpName = "ID@HOST:PORT",
-            Description = $"The nodes to listen to, at most {TapOptions.MaxAddresses}. ID is the 40 hexadecimal digits of a node's id.",
+            Description = $"The nodes to listen to, at most {ListenedNodes.MaxAddresses}. ID is the 40 hexadecimal digits of a node's id.",
             Arity = ArgumentArity.OneOrMore,
         };
-        Option<string?> network = new("--network")
-        {
-            HelpName = "ID",
-            Description = "The network (chain id) that the nodes are of. [default: what the first that answers says]",
-            CustomParser = DialCommand.ParseNetwork,
-        };
+        Option<string?> network = ListenedNodes.NetworkOption();
         Option<string[]> channel = new("--channel")
         {
             HelpName = "NAME|0xNN",
@@ -47,12 +40,7 @@ internal static class TapCommand
             HelpName = "ID",
             Description = "Only messages of this node: its id, or how it begins. Several with commas, or one by one.",
         };
-        Option<TimeSpan> duration = new("--duration")
-        {
-            HelpName = "DURATION",
-            Description = "Stop after this time, such as 500ms, 3s or 1m30s. [default: when interrupted]",
-            CustomParser = Duration.ParseOption,
-        };
+        Option<TimeSpan> duration = ListenedNodes.DurationOption();
         Option<long> count = new("--count")
         {
             HelpName = "N",
@@ -75,13 +63,6 @@ internal static class TapCommand
         command.Validators.Add(result =>
         {
             _ = Target(result, out string? error);
-
-            // The parser takes an option that it does not know for an address.
-            if (result.GetValue(addresses)?.FirstOrDefault(static text => text.StartsWith('-')) is { } unknown)
-            {
-                error = $"There is no option '{Printable.Of(unknown, 40)}' here; there is {string.Join(", ", command.Options.Concat(common.All).Select(static option => option.Name))}.";
-            }
-
             if (error is not null)
             {
                 result.AddError(error);
@@ -112,7 +93,8 @@ internal static class TapCommand
         return command;
 
         (ImmutableArray<NetAddress> Nodes, TapFilter Filter) Target(CommandResult result, out string? error) => FindTarget(
-            result.GetValue(addresses) ?? [],
+            ListenedNodes.Parse(result.GetValue(addresses) ?? [], command, common, out string? fault),
+            fault,
             Parts(result.GetValue(channel)),
             Parts(result.GetValue(kind)),
             Parts(result.GetValue(peer)),
@@ -133,7 +115,12 @@ internal static class TapCommand
         try
         {
             using TraceWriter? recording = path is null ? null : TraceWriter.Open(path, existing, TimeProvider.System);
-            options = options.Network.Length > 0 ? options : await LearnAsync(options, loggers.CreateLogger(nameof(TapCommand)), cancellationToken);
+            if (options.Network.Length == 0)
+            {
+                (string network, ProtocolVersions versions) = await ListenedNodes.LearnAsync(options.Addresses, loggers.CreateLogger(nameof(TapCommand)), cancellationToken);
+                options = options with { Network = network, Versions = versions };
+            }
+
             result = await new TapRun(options, view, recording, TimeProvider.System, loggers).RunAsync(cancellationToken);
         }
         catch (TraceException e)
@@ -172,45 +159,26 @@ internal static class TapCommand
         return result.ExitCode;
     }
 
-    /// <summary>Asks the nodes, one after the other, what network they are of: one that takes no strangers says so too.</summary>
-    private static async Task<TapOptions> LearnAsync(TapOptions options, ILogger logger, CancellationToken cancellationToken)
-    {
-        List<string> failures = [];
-        foreach (NetAddress address in options.Addresses)
-        {
-            DialReport report = await DialCommand.DialAsync(address, network: null, AskTimeout, logger, cancellationToken);
-            if (report.Node is { } node)
-            {
-                return options with { Network = node.Network, Versions = node.ProtocolVersions };
-            }
-
-            failures.Add(Printable.Of($"{address}: {report.Error}"));
-        }
-
-        throw new IOException(string.Join('\n', failures));
-    }
-
     /// <summary>Finds whom to listen to and what for; when something is wrong, <paramref name="error"/> says what would be right.</summary>
     private static (ImmutableArray<NetAddress> Nodes, TapFilter Filter) FindTarget(
-        string[] addresses,
+        ImmutableArray<NetAddress> nodes,
+        string? fault,
         string[] channels,
         string[] kinds,
         string[] peers,
         out string? error)
     {
-        List<string?> faults = [];
-        NetAddress[] nodes = [.. addresses.Select(text => Checked(DialCommand.ParseAddress(text, out string? fault), fault)).OfType<NetAddress>()];
-        faults.Add(FindFault(nodes));
-        ChannelDescriptor[] wanted = [.. channels.SelectMany(text => Checked(TapFilter.FindChannels(text, out string? fault), fault))];
+        List<string?> faults = [fault];
+        ChannelDescriptor[] wanted = [.. channels.SelectMany(text => Checked(TapFilter.FindChannels(text, out string? wrong), wrong))];
         faults.AddRange(kinds.Select(kind => TapFilter.FindFault(kind, wanted)));
         NodeId[] all = [.. nodes.Select(static node => node.Id)];
-        NodeId[] senders = [.. peers.Select(id => Checked(TapFilter.FindNode(id, all, out string? fault), fault)).OfType<NodeId>()];
+        NodeId[] senders = [.. peers.Select(id => Checked(TapFilter.FindNode(id, all, out string? wrong), wrong)).OfType<NodeId>()];
         error = faults.Find(static fault => fault is not null);
-        return ([.. nodes], new TapFilter(wanted, kinds, senders));
+        return (nodes, new TapFilter(wanted, kinds, senders));
 
-        TValue Checked<TValue>(TValue value, string? fault)
+        TValue Checked<TValue>(TValue value, string? wrong)
         {
-            faults.Add(fault);
+            faults.Add(wrong);
             return value;
         }
     }
@@ -228,17 +196,6 @@ internal static class TapCommand
     }
 
     private static string[] Parts(string[]? values) => [.. (values ?? []).SelectMany(static value => value.Split(',', StringSplitOptions.TrimEntries))];
-
-    private static string? FindFault(NetAddress[] nodes)
-    {
-        if (nodes.Length > TapOptions.MaxAddresses)
-        {
-            return $"{nodes.Length} addresses are more than the {TapOptions.MaxAddresses} that can be listened to at once.";
-        }
-
-        NodeId? twice = nodes.GroupBy(static node => node.Id).FirstOrDefault(static node => node.Count() > 1)?.Key;
-        return twice is null ? null : $"The node {twice} is named twice.";
-    }
 
     private static string Number(int nodes) => nodes == 1 ? "1 node" : $"{nodes} nodes";
 }
