@@ -24,6 +24,7 @@ internal static class CommandLine
             StartCommand.CreateSeed(host, common),
             DialCommand.Create(host, common),
             TapCommand.Create(host, common),
+            WatchCommand.Create(host, common),
             CrawlCommand.Create(host, common),
             SyncCommand.Create(host, common),
             ServeCommand.Create(host, common),

@@ -28,6 +28,9 @@ public record RecordedMessage(byte Channel, byte[] Bytes)
 /// <summary>A message of a session, with what the reference says of it.</summary>
 public sealed record DescribedMessage(byte Channel, byte[] Bytes, string Type, JsonNode Json) : RecordedMessage(Channel, Bytes);
 
+/// <summary>A message of the trace: when it came, since the start, and from which of the four peers.</summary>
+public sealed record TracedMessage(TimeSpan At, int Peer, byte Channel, byte[] Bytes) : RecordedMessage(Channel, Bytes);
+
 /// <summary>The recorded traffic; its forms are described in test/data/README.md.</summary>
 public static class Recordings
 {
@@ -44,19 +47,21 @@ public static class Recordings
         }
     }
 
-    public static IEnumerable<RecordedMessage> Trace()
+    public static IEnumerable<TracedMessage> Trace()
     {
         using GZipStream zipped = new(File.OpenRead(PathOf("trace.bin.gz")), CompressionMode.Decompress);
         using MemoryStream unzipped = new();
         zipped.CopyTo(unzipped);
         ReadOnlyMemory<byte> rest = unzipped.ToArray();
+        TimeSpan at = TimeSpan.Zero;
         while (!rest.IsEmpty)
         {
-            ReadVarint(ref rest); // microseconds
+            at += TimeSpan.FromMicroseconds((long)ReadVarint(ref rest));
+            int peer = rest.Span[0];
             byte channel = rest.Span[1];
             rest = rest[2..];
             int length = (int)ReadVarint(ref rest);
-            yield return new(channel, rest[..length].ToArray());
+            yield return new(at, peer, channel, rest[..length].ToArray());
             rest = rest[length..];
         }
     }

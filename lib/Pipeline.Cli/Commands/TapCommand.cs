@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using Microsoft.Extensions.Logging;
+using Pipeline.Cli.Listening;
 using Pipeline.Cli.Tap;
 using Pipeline.Cli.Tap.Views;
 using Pipeline.Cli.Traces;
@@ -20,15 +21,10 @@ internal static class TapCommand
         Argument<string[]> addresses = new("address")
         {
             HelpName = "ID@HOST:PORT",
-            Description = $"The nodes to listen to, at most {TapOptions.MaxAddresses}. ID is the 40 hexadecimal digits of a node's id.",
+            Description = $"The nodes to listen to, at most {ListenedNodes.MaxAddresses}. ID is the 40 hexadecimal digits of a node's id.",
             Arity = ArgumentArity.OneOrMore,
         };
-        Option<string?> network = new("--network")
-        {
-            HelpName = "ID",
-            Description = "The network (chain id) that the nodes are of. [default: what the first that answers says]",
-            CustomParser = DialCommand.ParseNetwork,
-        };
+        Option<string?> network = ListenedNodes.NetworkOption();
         Option<string[]> channel = new("--channel")
         {
             HelpName = "NAME|0xNN",
@@ -44,12 +40,7 @@ internal static class TapCommand
             HelpName = "ID",
             Description = "Only messages of this node: its id, or how it begins. Several with commas, or one by one.",
         };
-        Option<TimeSpan> duration = new("--duration")
-        {
-            HelpName = "DURATION",
-            Description = "Stop after this time, such as 500ms, 3s or 1m30s. [default: when interrupted]",
-            CustomParser = Duration.ParseOption,
-        };
+        Option<TimeSpan> duration = ListenedNodes.DurationOption();
         Option<long> count = new("--count")
         {
             HelpName = "N",
@@ -72,13 +63,6 @@ internal static class TapCommand
         command.Validators.Add(result =>
         {
             _ = Target(result, out string? error);
-
-            // The parser takes an option that it does not know for an address.
-            if (result.GetValue(addresses)?.FirstOrDefault(static text => text.StartsWith('-')) is { } unknown)
-            {
-                error = $"There is no option '{Printable.Of(unknown, 40)}' here; there is {string.Join(", ", command.Options.Concat(common.All).Select(static option => option.Name))}.";
-            }
-
             if (error is not null)
             {
                 result.AddError(error);
@@ -109,7 +93,8 @@ internal static class TapCommand
         return command;
 
         (ImmutableArray<NetAddress> Nodes, TapFilter Filter) Target(CommandResult result, out string? error) => FindTarget(
-            result.GetValue(addresses) ?? [],
+            ListenedNodes.Parse(result.GetValue(addresses) ?? [], command, common, out string? fault),
+            fault,
             Parts(result.GetValue(channel)),
             Parts(result.GetValue(kind)),
             Parts(result.GetValue(peer)),
@@ -176,25 +161,24 @@ internal static class TapCommand
 
     /// <summary>Finds whom to listen to and what for; when something is wrong, <paramref name="error"/> says what would be right.</summary>
     private static (ImmutableArray<NetAddress> Nodes, TapFilter Filter) FindTarget(
-        string[] addresses,
+        ImmutableArray<NetAddress> nodes,
+        string? fault,
         string[] channels,
         string[] kinds,
         string[] peers,
         out string? error)
     {
-        List<string?> faults = [];
-        NetAddress[] nodes = [.. addresses.Select(text => Checked(DialCommand.ParseAddress(text, out string? fault), fault)).OfType<NetAddress>()];
-        faults.Add(FindFault(nodes));
-        ChannelDescriptor[] wanted = [.. channels.SelectMany(text => Checked(TapFilter.FindChannels(text, out string? fault), fault))];
+        List<string?> faults = [fault];
+        ChannelDescriptor[] wanted = [.. channels.SelectMany(text => Checked(TapFilter.FindChannels(text, out string? wrong), wrong))];
         faults.AddRange(kinds.Select(kind => TapFilter.FindFault(kind, wanted)));
         NodeId[] all = [.. nodes.Select(static node => node.Id)];
-        NodeId[] senders = [.. peers.Select(id => Checked(TapFilter.FindNode(id, all, out string? fault), fault)).OfType<NodeId>()];
+        NodeId[] senders = [.. peers.Select(id => Checked(TapFilter.FindNode(id, all, out string? wrong), wrong)).OfType<NodeId>()];
         error = faults.Find(static fault => fault is not null);
-        return ([.. nodes], new TapFilter(wanted, kinds, senders));
+        return (nodes, new TapFilter(wanted, kinds, senders));
 
-        TValue Checked<TValue>(TValue value, string? fault)
+        TValue Checked<TValue>(TValue value, string? wrong)
         {
-            faults.Add(fault);
+            faults.Add(wrong);
             return value;
         }
     }
@@ -212,17 +196,6 @@ internal static class TapCommand
     }
 
     private static string[] Parts(string[]? values) => [.. (values ?? []).SelectMany(static value => value.Split(',', StringSplitOptions.TrimEntries))];
-
-    private static string? FindFault(NetAddress[] nodes)
-    {
-        if (nodes.Length > TapOptions.MaxAddresses)
-        {
-            return $"{nodes.Length} addresses are more than the {TapOptions.MaxAddresses} that can be listened to at once.";
-        }
-
-        NodeId? twice = nodes.GroupBy(static node => node.Id).FirstOrDefault(static node => node.Count() > 1)?.Key;
-        return twice is null ? null : $"The node {twice} is named twice.";
-    }
 
     private static string Number(int nodes) => nodes == 1 ? "1 node" : $"{nodes} nodes";
 }

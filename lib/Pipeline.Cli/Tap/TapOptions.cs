@@ -6,10 +6,7 @@ namespace Pipeline.Cli.Tap;
 /// <summary>What is listened to, and for how long.</summary>
 internal sealed record TapOptions
 {
-    /// <summary>The most nodes: as many as a trace has peers.</summary>
-    public const int MaxAddresses = Traces.Trace.MaxPeers;
-
-    /// <summary>The nodes, 1 to <see cref="MaxAddresses"/>, each once.</summary>
+    /// <summary>The nodes, 1 to <see cref="Listening.ListenedNodes.MaxAddresses"/>, each once.</summary>
     public required ImmutableArray<NetAddress> Addresses { get; init; }
 
     /// <summary>The network that they are of.</summary>

@@ -1,12 +1,12 @@
 using System.Collections.Immutable;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
+using Pipeline.Cli.Listening;
 using Pipeline.Cli.Tap.Views;
 using Pipeline.Cli.Traces;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Switching;
-using Pipeline.Transport;
 using Pipeline.Wire;
 
 namespace Pipeline.Cli.Tap;
@@ -17,12 +17,6 @@ namespace Pipeline.Cli.Tap;
 /// </summary>
 internal sealed class TapRun : ITapListener
 {
-    // No peer that the address is passed on to could dial it; strict address books refuse it.
-    private const string NoListenAddress = "tcp://127.0.0.1:0";
-
-    // A node that takes one connection from an address may not have noticed yet that the one that asked for its network is gone.
-    private static readonly TimeSpan SecondTry = TimeSpan.FromSeconds(1);
-
     // What a recording that is killed may lack.
     private static readonly TimeSpan FlushPeriod = TimeSpan.FromSeconds(1);
 
@@ -70,14 +64,16 @@ internal sealed class TapRun : ITapListener
     {
         TaskCompletionSource shown = new(TaskCreationOptions.RunContinuationsAsynchronously);
         Task showing = _view.RunAsync(TakeSnapshot, shown.Task);
-        using NodeKey key = NodeKey.Create();
-        await using Switch node = MakeSwitch(key);
+        await using ListeningNode node = new(_options.Network, _options.Versions, "pipeline-tap", new TapReactor(this), _time, _logger);
         string? failure;
         bool isInterrupted = false;
         try
         {
-            await node.StartAsync(cancellationToken);
-            await ConnectAsync(node, cancellationToken);
+            await node.ConnectAsync(
+                _options.Addresses,
+                Begin,
+                (address, failure) => Tell("peer_unreachable", _nodes[address.Id], $"not reached, and dialled again. {failure.Message}"),
+                cancellationToken);
             failure = await ListenAsync(showing, cancellationToken);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && _hasBegun)
@@ -189,72 +185,6 @@ internal sealed class TapRun : ITapListener
         {
             _isOver = true;
             _elapsed = Elapsed;
-        }
-    }
-
-    private Switch MakeSwitch(NodeKey key)
-    {
-        SwitchOptions options = new()
-        {
-            Network = _options.Network,
-            ProtocolVersions = _options.Versions,
-            Moniker = "pipeline-tap",
-            Version = typeof(TapRun).Assembly.GetName().Version!.ToString(3),
-            ListenEndPoint = null,
-            ExternalAddress = NoListenAddress,
-            AllowDuplicateIp = true,
-            TimeProvider = _time,
-        };
-        Switch node = new(key, options, _logger);
-        node.AddReactor(new TapReactor(this));
-        return node;
-    }
-
-    /// <summary>Dials all nodes at once; those that cannot be reached now are dialled again, as long as one can.</summary>
-    private async Task ConnectAsync(Switch node, CancellationToken cancellationToken)
-    {
-        IOException?[] failures = await Task.WhenAll(_options.Addresses.Select(TryDialAsync));
-        if (failures.All(failure => failure is not null))
-        {
-            IEnumerable<string> lines = failures.Zip(_options.Addresses, static (failure, address) => Printable.Of($"{address}: {failure!.Message}"));
-            throw new IOException(string.Join('\n', lines));
-        }
-
-        Begin();
-        foreach (NetAddress address in _options.Addresses)
-        {
-            node.AddPersistentPeer(address);
-        }
-
-        foreach ((IOException? failure, NetAddress address) in failures.Zip(_options.Addresses))
-        {
-            if (failure is not null)
-            {
-                Tell("peer_unreachable", _nodes[address.Id], $"not reached, and dialled again. {failure.Message}");
-            }
-        }
-
-        async Task<IOException?> TryDialAsync(NetAddress address)
-        {
-            try
-            {
-                try
-                {
-                    await node.DialAsync(address, cancellationToken);
-                }
-                catch (HandshakeException e) when (e.Failure == HandshakeFailure.ConnectionClosed)
-                {
-                    await Task.Delay(SecondTry, _time, cancellationToken);
-                    await node.DialAsync(address, cancellationToken);
-                }
-
-                Begin();
-                return null;
-            }
-            catch (IOException e)
-            {
-                return e;
-            }
         }
     }
 

@@ -331,7 +331,7 @@ public sealed class MempoolRelayTests
     [Test, CancelAfter(60_000)]
     public async Task The_recorded_transactions_go_through_each_once(CancellationToken cancellationToken)
     {
-        byte[][] messages = [.. Recordings.Session(1).Concat(Recordings.Session(2)).Concat(Recordings.Session(3)).Concat(Recordings.Trace()).Where(message => message.Channel == 0x30).Select(message => message.Bytes)];
+        byte[][] messages = [.. Enumerable.Range(1, 3).SelectMany(Recordings.Session).Concat<RecordedMessage>(Recordings.Trace()).Where(message => message.Channel == 0x30).Select(message => message.Bytes)];
         HashSet<string> expected = [.. messages.SelectMany(bytes => StandardChannels.Mempool.Parser.ParseFrom(bytes).Txs.Txs_).Select(tx => tx.ToBase64())];
 
         // What four peers had sent comes from one here, so that it repeats itself.
