@@ -40,7 +40,7 @@ internal sealed class Eclipse
     private const int MaxInbound = 40;
     private const int Looks = 2000;
     private const double Reachable = 0.7;
-    
+
     /// <summary>The part of the peers that leave in a round.</summary>
     public const double Leaves = 0.05;
 
