@@ -20,7 +20,11 @@ internal sealed class RunningCommand : IAsyncDisposable
     /// <param name="args">Its arguments.</param>
     public static RunningCommand Start(IReadOnlyDictionary<string, string> environment, params IEnumerable<string> args)
     {
-        ProcessStartInfo info = new("dotnet", [Path.Combine(AppContext.BaseDirectory, "Pipeline.Cli.dll"), .. args])
+        string[] command = ["dotnet", Path.Combine(AppContext.BaseDirectory, "Pipeline.Cli.dll"), .. args];
+
+        // A process inherits that a signal is ignored, as nohup(1) has it, and then cannot be told to reload.
+        command = IsHangUpIgnored() ? ["env", "--default-signal=HUP", .. command] : command;
+        ProcessStartInfo info = new(command[0], command[1..])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -48,6 +52,14 @@ internal sealed class RunningCommand : IAsyncDisposable
         string error = await _error.WaitAsync(cancellationToken);
         await _process.WaitForExitAsync(cancellationToken);
         return (_process.ExitCode, error);
+    }
+
+    private static bool IsHangUpIgnored()
+    {
+        const string status = "/proc/self/status";
+        const string ignored = "SigIgn:";
+        string? mask = File.Exists(status) ? File.ReadLines(status).FirstOrDefault(line => line.StartsWith(ignored, StringComparison.Ordinal)) : null;
+        return mask is not null && (Convert.ToUInt64(mask[ignored.Length..].Trim(), 16) & 1) != 0;
     }
 
     public async ValueTask DisposeAsync()

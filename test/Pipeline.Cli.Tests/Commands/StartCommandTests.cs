@@ -39,17 +39,15 @@ public sealed class StartCommandTests : IDisposable
     [Test, CancelAfter(60_000), Platform(Include = "Linux", Reason = "Listens where systemd would.")]
     public async Task Systemd_is_told_when_the_node_is_up_reloads_and_stops(CancellationToken cancellationToken)
     {
-        string path = Path.Combine(_home, "notify");
-        using Socket systemd = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
-        systemd.Bind(new UnixDomainSocketEndPoint(path));
-        await using RunningCommand node = RunningCommand.Start(new Dictionary<string, string> { ["NOTIFY_SOCKET"] = path }, Arguments("start", "--json"));
+        using Socket systemd = ListenAsSystemd(out Dictionary<string, string> environment);
+        await using RunningCommand node = RunningCommand.Start(environment, Arguments("start", "--json"));
 
-        string ready = await ReceiveAsync();
+        string ready = await ReceiveAsync(systemd, cancellationToken);
         NetAddress address = await ReadAddressAsync(node, cancellationToken);
         await node.SignalAsync("HUP", cancellationToken);
-        string[] reloading = [await ReceiveAsync(), await ReceiveAsync()];
+        string[] reloading = [await ReceiveAsync(systemd, cancellationToken), await ReceiveAsync(systemd, cancellationToken)];
         await node.SignalAsync("TERM", cancellationToken);
-        string stopping = await ReceiveAsync();
+        string stopping = await ReceiveAsync(systemd, cancellationToken);
         (int exitCode, string error) = await node.WaitAsync(cancellationToken);
 
         using (Assert.EnterMultipleScope())
@@ -59,12 +57,6 @@ public sealed class StartCommandTests : IDisposable
             Assert.That(reloading[0], Does.Match(@"^RELOADING=1\nMONOTONIC_USEC=\d+$"));
             Assert.That(stopping, Is.EqualTo("STOPPING=1"));
             Assert.That(exitCode, Is.Zero, error);
-        }
-
-        async Task<string> ReceiveAsync()
-        {
-            byte[] buffer = new byte[4096];
-            return Encoding.UTF8.GetString(buffer, 0, await systemd.ReceiveAsync(buffer, cancellationToken));
         }
     }
 
@@ -92,21 +84,25 @@ public sealed class StartCommandTests : IDisposable
         }
     }
 
-    [Test, CancelAfter(60_000), Platform(Include = "Unix", Reason = "Sends signals with kill(1).")]
+    [Test, CancelAfter(60_000), Platform(Include = "Linux", Reason = "Listens where systemd would.")]
     public async Task A_configuration_that_is_wrong_on_SIGHUP_is_said_and_changes_nothing(CancellationToken cancellationToken)
     {
-        await using RunningCommand node = RunningCommand.Start(NoVariables, Arguments("start", "--json", "--watch", "--interval", "100ms"));
+        using Socket systemd = ListenAsSystemd(out Dictionary<string, string> environment);
+        await using RunningCommand node = RunningCommand.Start(environment, Arguments("start", "--json", "--watch", "--interval", "100ms"));
         await ReadAddressAsync(node, cancellationToken);
         Directory.CreateDirectory(Path.Combine(_home, "config"));
         await File.WriteAllTextAsync(Path.Combine(_home, "config", "config.toml"), "[p2p]\nsend_rate = \"fast\"\n", cancellationToken);
 
+        await ReceiveAsync(systemd, cancellationToken);
         await node.SignalAsync("HUP", cancellationToken);
+        string[] reloading = [await ReceiveAsync(systemd, cancellationToken), await ReceiveAsync(systemd, cancellationToken)];
         JsonElement status = JsonElement.Parse((await node.ReadLineAsync(cancellationToken))!);
         await node.SignalAsync("TERM", cancellationToken);
         (int exitCode, string error) = await node.WaitAsync(cancellationToken);
 
         using (Assert.EnterMultipleScope())
         {
+            Assert.That(reloading[1], Is.EqualTo("READY=1"));
             Assert.That(status.GetProperty("event").GetString(), Is.EqualTo("status"));
             Assert.That(status.GetProperty("addresses").GetProperty("new").GetInt32(), Is.Zero);
             Assert.That(error, Does.Contain("config.toml:2").And.Contain("p2p.send_rate"));
@@ -164,6 +160,22 @@ public sealed class StartCommandTests : IDisposable
 
         Assert.That(run.ExitCode, Is.EqualTo(ExitCode.Usage));
         Assert.That(run.Error, Does.Contain("--p2p.seed_mode"));
+    }
+
+    /// <summary>A socket as that of systemd, which is told how the service is, and the variable that says where it is.</summary>
+    private Socket ListenAsSystemd(out Dictionary<string, string> environment)
+    {
+        string path = Path.Combine(_home, "notify");
+        environment = new() { ["NOTIFY_SOCKET"] = path };
+        Socket socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+        socket.Bind(new UnixDomainSocketEndPoint(path));
+        return socket;
+    }
+
+    private static async Task<string> ReceiveAsync(Socket socket, CancellationToken cancellationToken)
+    {
+        byte[] buffer = new byte[4096];
+        return Encoding.UTF8.GetString(buffer, 0, await socket.ReceiveAsync(buffer, cancellationToken));
     }
 
     private static async Task<NetAddress> ReadAddressAsync(RunningCommand node, CancellationToken cancellationToken)
