@@ -72,6 +72,7 @@ public sealed class Node : IAsyncDisposable
         NodeKey? key = null;
         BanList? bans = null;
         AddressBook? addresses = null;
+        Switch? node = null;
         try
         {
             foreach (string path in new[] { configuration.NodeKeyFile, configuration.AddressBookFile, configuration.BanFile }.OfType<string>())
@@ -93,7 +94,7 @@ public sealed class Node : IAsyncDisposable
                     Bans = bans,
                 },
                 loggers.CreateLogger<AddressBook>());
-            Switch node = new(key, options with { Version = version, Bans = bans, AddressBook = addresses }, loggers.CreateLogger<Switch>());
+            node = new Switch(key, options with { Version = version, Bans = bans, AddressBook = addresses }, loggers.CreateLogger<Switch>());
             foreach (Reactor reactor in (reactors ?? []).Concat(PeerExchangeOf(configuration, key.Id, addresses, loggers)))
             {
                 node.AddReactor(reactor);
@@ -103,6 +104,11 @@ public sealed class Node : IAsyncDisposable
         }
         catch
         {
+            if (node is not null)
+            {
+                await node.DisposeAsync().ConfigureAwait(false);
+            }
+
             if (addresses is not null)
             {
                 await addresses.DisposeAsync().ConfigureAwait(false);

@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.CommandLine;
-using System.Globalization;
 using Pipeline.Cli.Crawling;
 using Pipeline.Discovery.Crawling;
 using Pipeline.Hosting.Configuration;
@@ -34,9 +33,9 @@ internal static class CrawlCommand
         };
         Option<TimeSpan> timeout = DurationOption("--timeout", "How long a visit may take at one address", Defaults.VisitTimeout);
         Option<TimeSpan> maxTime = DurationOption("--max-time", "How long the crawl may take; then it ends with what it has found", Defaults.MaxTime);
-        Option<int> maxNodes = CountOption("--max-nodes", "How many nodes are remembered", Defaults.MaxNodes, 1_000_000);
-        Option<int> visits = CountOption("--concurrency", "How many nodes are visited at once", Defaults.MaxVisits, 1000);
-        Option<int> rounds = CountOption("--rounds", "How many times each node is asked: it tells a random part of what it knows", Defaults.Rounds, 1000);
+        Option<int> maxNodes = WholeNumber.Option("--max-nodes", "N", "How many nodes are remembered, 1 to 1,000,000.", 1_000_000, Defaults.MaxNodes);
+        Option<int> visits = WholeNumber.Option("--concurrency", "N", "How many nodes are visited at once, 1 to 1,000.", 1000, Defaults.MaxVisits);
+        Option<int> rounds = WholeNumber.Option("--rounds", "N", "How many times each node is asked: it tells a random part of what it knows, 1 to 1,000.", 1000, Defaults.Rounds);
 
         Command command = new("crawl", "Visit the nodes of a network, one after the other, and make a map of them: who can be reached, what it is, and whom it told of.")
         {
@@ -44,15 +43,7 @@ internal static class CrawlCommand
         };
         command.Validators.Add(result =>
         {
-            string? error = null;
-            foreach (string text in result.GetValue(addresses) ?? [])
-            {
-                // The parser takes an option that it does not know for an address.
-                error ??= text.StartsWith('-')
-                    ? $"There is no option '{Printable.Of(text, 40)}' here; there is {string.Join(", ", command.Options.Concat(common.All).Select(static option => option.Name))}."
-                    : DialCommand.ParseAddress(text, out string? fault) is null ? fault : null;
-            }
-
+            _ = DialCommand.ParseAddresses(result.GetValue(addresses) ?? [], command, common, out string? error);
             error ??= (result.GetValue(output) ?? []).Select(MapFile.FindFault).FirstOrDefault(fault => fault is not null);
             if (error is not null)
             {
@@ -131,24 +122,6 @@ internal static class CrawlCommand
         HelpName = "DURATION",
         Description = $"{what}, such as 500ms, 3s or 1m30s. [default: {Hosting.Configuration.Duration.Format(defaultValue)}]",
         CustomParser = Duration.ParseOption,
-    };
-
-    private static Option<int> CountOption(string name, string what, int defaultValue, int most) => new(name)
-    {
-        HelpName = "N",
-        Description = string.Create(CultureInfo.InvariantCulture, $"{what}, 1 to {most:N0}."),
-        DefaultValueFactory = _ => defaultValue,
-        CustomParser = result =>
-        {
-            string text = result.Tokens[0].Value;
-            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count >= 1 && count <= most)
-            {
-                return count;
-            }
-
-            result.AddError(string.Create(CultureInfo.InvariantCulture, $"{name} '{text}' is not a whole number from 1 to {most:N0}."));
-            return default;
-        },
     };
 
     private static TimeSpan ValueOf(ParseResult arguments, Option<TimeSpan> option, TimeSpan defaultValue) =>

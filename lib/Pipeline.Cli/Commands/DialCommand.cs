@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Microsoft.Extensions.Logging;
@@ -138,6 +139,29 @@ internal static class DialCommand
         }
 
         throw new IOException(string.Join('\n', failures));
+    }
+
+    /// <summary>Reads the addresses that a command is given; when one is wrong, <paramref name="error"/> says what would be right.</summary>
+    internal static ImmutableArray<NetAddress> ParseAddresses(IEnumerable<string> texts, Command command, CommonOptions common, out string? error)
+    {
+        error = null;
+        ImmutableArray<NetAddress>.Builder nodes = ImmutableArray.CreateBuilder<NetAddress>();
+        foreach (string text in texts)
+        {
+            // The parser takes an option that it does not know for an address.
+            NetAddress? node = null;
+            error = text.StartsWith('-')
+                ? $"There is no option '{Printable.Of(text, 40)}' here; there is {string.Join(", ", command.Options.Concat(common.All).Select(static option => option.Name))}."
+                : (node = ParseAddress(text, out string? fault)) is null ? fault : null;
+            if (node is null)
+            {
+                return [];
+            }
+
+            nodes.Add(node);
+        }
+
+        return nodes.ToImmutable();
     }
 
     private static NetAddress? ParseAddress(ArgumentResult result)

@@ -2,8 +2,9 @@ using System.Collections.Immutable;
 using System.CommandLine;
 using System.Globalization;
 using Microsoft.Extensions.Logging;
+using Pipeline.Cli.Listening;
 using Pipeline.Cli.Syncing;
-using Pipeline.Cryptography;
+using Pipeline.Dataflow;
 using Pipeline.Protocols.BlockSync;
 using Pipeline.Protocols.Sqlite;
 using Pipeline.Switching;
@@ -63,11 +64,8 @@ internal static class SyncCommand
             string? error = result.GetValue(genesis) is null && result.GetValue(validators) is not { Length: > 0 }
                 ? "Blocks cannot be verified without validators. Expected is --genesis FILE or --validators FILE."
                 : null;
-            foreach (string text in Split(result.GetValue(peers)))
-            {
-                error ??= DialCommand.ParseAddress(text, out string? fault) is null ? fault : null;
-            }
-
+            _ = DialCommand.ParseAddresses(Split(result.GetValue(peers)), command, common, out string? fault);
+            error ??= fault;
             if (error is not null)
             {
                 result.AddError(error);
@@ -77,7 +75,7 @@ internal static class SyncCommand
         {
             using ILoggerFactory loggers = common.CreateLoggerFactory(host, arguments);
             ImmutableArray<NetAddress> addresses = [.. Split(arguments.GetValue(peers)).Select(NetAddress.Parse).DistinctBy(static address => address.Id)];
-            try
+            return await Guarded.RunAsync(host, async () =>
             {
                 string? said = arguments.GetValue(network);
                 List<TrustedValidators> sets = [];
@@ -87,7 +85,9 @@ internal static class SyncCommand
                     said ??= chainId;
                 }
 
-                string chain = said ?? (await DialCommand.LearnAsync(addresses, loggers.CreateLogger(nameof(SyncCommand)), cancellationToken)).Network;
+                NodeInfo? learned = said is null ? await DialCommand.LearnAsync(addresses, loggers.CreateLogger(nameof(SyncCommand)), cancellationToken) : null;
+                string chain = said ?? learned!.Network;
+                ProtocolVersions versions = learned?.ProtocolVersions ?? new();
                 using SqliteBlockStore blocks = SqliteBlockStore.Open(arguments.GetRequiredValue(store), chain);
                 StoredBlock? last = blocks.Range.IsEmpty ? null : await blocks.LoadAsync(blocks.Range.Height, cancellationToken);
                 long first = last is null ? 1 : last.Height + 1;
@@ -105,24 +105,8 @@ internal static class SyncCommand
                     Faulted = view.Tell,
                 };
                 BlockSyncOptions options = arguments.GetResult(timeout) is null ? new() : new() { StallTimeout = arguments.GetValue(timeout) };
-                return await SyncAsync(host, view, addresses, blocks, request, options, loggers, cancellationToken);
-            }
-            catch (Exception e) when (e is BlockStoreException or FormatException)
-            {
-                await host.Error.WriteLineAsync(Printable.Of(e.Message));
-                return ExitCode.Usage;
-            }
-            catch (IOException e)
-            {
-                // With a line for each node, fit for a terminal.
-                await host.Error.WriteLineAsync(e.Message);
-                return ExitCode.Failure;
-            }
-            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-            {
-                await host.Error.WriteLineAsync("Interrupted before a node was reached.");
-                return ExitCode.Interrupted;
-            }
+                return await SyncAsync(host, view, addresses, versions, blocks, request, options, loggers, cancellationToken);
+            });
         });
         return command;
     }
@@ -131,30 +115,23 @@ internal static class SyncCommand
         CommandHost host,
         SyncView view,
         ImmutableArray<NetAddress> addresses,
+        ProtocolVersions versions,
         SqliteBlockStore store,
         BlockSyncRequest request,
         BlockSyncOptions options,
         ILoggerFactory loggers,
         CancellationToken cancellationToken)
     {
-        using NodeKey key = NodeKey.Create();
-        await using Switch node = new(
-            key,
-            new SwitchOptions
-            {
-                Network = request.ChainId,
-                Moniker = "pipeline-sync",
-                Version = typeof(SyncCommand).Assembly.GetName().Version!.ToString(3),
-                ListenEndPoint = null,
-                ExternalAddress = DialCommand.NoListenAddress,
-                AllowDuplicateIp = true,
-                Connection = new() { ReceiveRate = null },
-            },
-            loggers.CreateLogger<Switch>());
         BlockSyncReactor reactor = new(options);
-        node.AddReactor(reactor);
-        await node.StartAsync(cancellationToken);
-        await ConnectAsync(node, addresses, cancellationToken);
+        await using ListeningNode node = new(
+            request.ChainId,
+            versions,
+            "pipeline-sync",
+            reactor,
+            TimeProvider.System,
+            loggers.CreateLogger<Switch>(),
+            new ConnectionOptions { ReceiveRate = null });
+        await node.ConnectAsync(addresses, static () => { }, static (_, _) => { }, cancellationToken);
 
         long start = TimeProvider.System.GetTimestamp();
         Task syncing = Task.Run(() => reactor.SyncToAsync(store, request, cancellationToken), CancellationToken.None);
@@ -183,32 +160,6 @@ internal static class SyncCommand
         catch (Exception e) when (e is BlockSyncException or BlockStoreException)
         {
             return (ExitCode.Failure, "failed", e.Message);
-        }
-    }
-
-    // Those that cannot be reached now are dialled again, as long as one can.
-    private static async Task ConnectAsync(Switch node, ImmutableArray<NetAddress> addresses, CancellationToken cancellationToken)
-    {
-        IOException?[] failures = await Task.WhenAll(addresses.Select(async address =>
-        {
-            try
-            {
-                await node.DialAsync(address, cancellationToken);
-                return null;
-            }
-            catch (IOException e)
-            {
-                return e;
-            }
-        }));
-        if (failures.All(static failure => failure is not null))
-        {
-            throw new IOException(string.Join('\n', failures.Zip(addresses, static (failure, address) => Printable.Of($"{address}: {failure!.Message}"))));
-        }
-
-        foreach (NetAddress address in addresses)
-        {
-            node.AddPersistentPeer(address);
         }
     }
 

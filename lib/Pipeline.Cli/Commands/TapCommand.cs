@@ -68,7 +68,7 @@ internal static class TapCommand
                 result.AddError(error);
             }
         });
-        command.SetAction((arguments, cancellationToken) =>
+        command.SetAction(async (arguments, cancellationToken) =>
         {
             (ImmutableArray<NetAddress> nodes, TapFilter filter) = Target(arguments.CommandResult, out _);
             TapOptions options = new()
@@ -86,9 +86,9 @@ internal static class TapCommand
                 (true, false, { } terminal) => new RateScreen(terminal, format, $"Listening to {Number(nodes.Length)}", TimeProvider.System),
                 _ => new RateLines(format, host.Output, TimeProvider.System),
             };
-            ILoggerFactory loggers = common.CreateLoggerFactory(host, arguments);
+            using ILoggerFactory loggers = common.CreateLoggerFactory(host, arguments);
             WhenFileExists existing = arguments.GetValue(force) ? WhenFileExists.Replace : WhenFileExists.Refuse;
-            return RunAsync(host, options, arguments.GetValue(record), existing, view, format, loggers, cancellationToken);
+            return await Guarded.RunAsync(host, () => RunAsync(host, options, arguments.GetValue(record), existing, view, format, loggers, cancellationToken));
         });
         return command;
 
@@ -112,9 +112,8 @@ internal static class TapCommand
         CancellationToken cancellationToken)
     {
         TapResult result;
-        try
+        using (TraceWriter? recording = path is null ? null : TraceWriter.Open(path, existing, TimeProvider.System))
         {
-            using TraceWriter? recording = path is null ? null : TraceWriter.Open(path, existing, TimeProvider.System);
             if (options.Network.Length == 0)
             {
                 NodeInfo learned = await DialCommand.LearnAsync(options.Addresses, loggers.CreateLogger(nameof(TapCommand)), cancellationToken);
@@ -122,21 +121,6 @@ internal static class TapCommand
             }
 
             result = await new TapRun(options, view, recording, TimeProvider.System, loggers).RunAsync(cancellationToken);
-        }
-        catch (TraceException e)
-        {
-            await host.Error.WriteLineAsync(e.Message);
-            return ExitCode.Usage;
-        }
-        catch (IOException e)
-        {
-            await host.Error.WriteLineAsync(e.Message);
-            return ExitCode.Failure;
-        }
-        catch (OperationCanceledException)
-        {
-            await host.Error.WriteLineAsync("Interrupted before a node was reached.");
-            return ExitCode.Interrupted;
         }
 
         try

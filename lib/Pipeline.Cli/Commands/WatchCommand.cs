@@ -1,7 +1,5 @@
 using System.Collections.Immutable;
 using System.CommandLine;
-using System.Globalization;
-using System.Text;
 using Microsoft.Extensions.Logging;
 using Pipeline.Cli.Listening;
 using Pipeline.Cli.Traces;
@@ -25,14 +23,14 @@ internal static class WatchCommand
         };
         Option<string?> network = ListenedNodes.NetworkOption();
         Option<TimeSpan> duration = ListenedNodes.DurationOption();
-        Option<int> count = NumberOption("--count", "HEIGHTS", "Stop after as many heights were committed. [default: when interrupted]", int.MaxValue, defaultValue: null);
+        Option<int> count = WholeNumber.Option("--count", "HEIGHTS", "Stop after as many heights were committed. [default: when interrupted]", int.MaxValue, defaultValue: null);
         Option<string?> trace = new("--trace")
         {
             HelpName = "FILE",
             Description = "Watch a recording, as 'pipeline tap --record' makes them, instead of nodes; 'demo' is the one that comes with the command.",
         };
         Option<string?> svg = new("--svg") { HelpName = "FILE", Description = "Draw the rounds of the last heights at the end; an existing file is replaced." };
-        Option<int> heights = NumberOption("--svg-heights", "N", "How many heights are drawn.", RoundChart.MostHeights, DefaultDrawn);
+        Option<int> heights = WholeNumber.Option("--svg-heights", "N", "How many heights are drawn.", RoundChart.MostHeights, DefaultDrawn);
 
         Command command = new("watch", "Watch the consensus of a live network as a peer of its nodes: who votes for what, and how long it takes.")
         {
@@ -61,7 +59,7 @@ internal static class WatchCommand
             IWatchFormat format = json ? new JsonWatchFormat(host.Output) : new TextWatchFormat(host.Error);
             Picture? picture = arguments.GetValue(svg) is { } path ? new Picture(path, arguments.GetValue(heights)) : null;
             string? recording = arguments.GetValue(trace);
-            try
+            return await Guarded.RunAsync(host, async () =>
             {
                 if (picture?.FindFault() is { } fault)
                 {
@@ -73,22 +71,7 @@ internal static class WatchCommand
                     : await new WatchRun(options, new HeightLines(format, host.Output), TimeProvider.System)
                         .RunAsync(recording == "demo" ? Trace.ReadBundled() : Trace.ReadFile(recording), cancellationToken);
                 return await EndAsync(host, result, format, picture);
-            }
-            catch (TraceException e)
-            {
-                await host.Error.WriteLineAsync(e.Message);
-                return ExitCode.Usage;
-            }
-            catch (IOException e)
-            {
-                await host.Error.WriteLineAsync(e.Message);
-                return ExitCode.Failure;
-            }
-            catch (OperationCanceledException)
-            {
-                await host.Error.WriteLineAsync("Interrupted before a node was reached.");
-                return ExitCode.Interrupted;
-            }
+            });
         });
         return command;
     }
@@ -142,34 +125,9 @@ internal static class WatchCommand
         return result.ExitCode;
     }
 
-    private static Option<int> NumberOption(string name, string helpName, string description, int most, int? defaultValue) => new(name)
-    {
-        HelpName = helpName,
-        Description = description,
-        DefaultValueFactory = defaultValue is { } value ? _ => value : null,
-        CustomParser = result =>
-        {
-            string text = result.Tokens is [var token, ..] ? token.Value : (defaultValue ?? 1).ToString(CultureInfo.InvariantCulture);
-            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= 1 && number <= most)
-            {
-                return number;
-            }
-
-            result.AddError(string.Create(CultureInfo.InvariantCulture, $"{name} '{text}' is not a whole number from 1 to {most:N0}."));
-            return default;
-        },
-    };
-
     private sealed record Picture(string Path, int Heights)
     {
-        public string? FindFault()
-        {
-            string name = Printable.Of(Path, 80);
-            return Path.Length == 0 || Path.Contains('\0', StringComparison.Ordinal) ? "--svg is not the path of a file."
-                : Directory.Exists(Path) ? $"--svg '{name}' is a folder."
-                : Directory.Exists(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))) ? null
-                : $"--svg '{name}' is in a folder that does not exist.";
-        }
+        public string? FindFault() => OutputFile.FindFault("--svg", Path);
 
         /// <returns>Why there is none; null when there is.</returns>
         public string? Draw(WatchResult result)
@@ -177,7 +135,7 @@ internal static class WatchCommand
             try
             {
                 string drawing = RoundChart.Draw(result.End.Heights, Heights, "The rounds of a network as its nodes tell of them");
-                File.WriteAllText(Path, drawing, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
+                OutputFile.Write(Path, writer => writer.Write(drawing));
                 return null;
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidOperationException)

@@ -1,4 +1,3 @@
-using System.Text;
 using Pipeline.Discovery.Crawling;
 
 namespace Pipeline.Cli.Crawling;
@@ -18,37 +17,11 @@ internal static class MapFile
     public static string Endings => ".json, .csv, or .dot and .gv for GraphViz";
 
     /// <summary>Why a map cannot be written to a file, before there is one; null when nothing is known against it.</summary>
-    public static string? FindFault(string path)
-    {
-        if (!Writers.ContainsKey(Path.GetExtension(path)))
-        {
-            return $"--output '{Printable.Of(path, 80)}' does not say by its ending what to write: {Endings}.";
-        }
-
-        string folder = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "";
-        return Directory.Exists(path) ? $"--output '{Printable.Of(path, 80)}' is a folder."
-            : Directory.Exists(folder) ? null
-            : $"--output '{Printable.Of(path, 80)}' is in a folder that does not exist.";
-    }
+    public static string? FindFault(string path) =>
+        Writers.ContainsKey(Path.GetExtension(path))
+            ? OutputFile.FindFault("--output", path)
+            : $"--output '{Printable.Of(path, 80)}' does not say by its ending what to write: {Endings}.";
 
     /// <summary>Writes a map whole; an existing file is replaced.</summary>
-    public static void Write(string path, NetworkMap map)
-    {
-        // Beside it first: what was there stays until the new one is whole.
-        string unfinished = $"{path}.{Guid.NewGuid():N}.tmp";
-        try
-        {
-            using (StreamWriter writer = new(unfinished, append: false, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false)))
-            {
-                Writers[Path.GetExtension(path)](writer, map);
-            }
-
-            File.Move(unfinished, path, overwrite: true);
-        }
-        catch
-        {
-            File.Delete(unfinished);
-            throw;
-        }
-    }
+    public static void Write(string path, NetworkMap map) => OutputFile.Write(path, writer => Writers[Path.GetExtension(path)](writer, map));
 }

@@ -31,34 +31,16 @@ internal static class ListenedNodes
     /// <summary>Reads the addresses; when something is wrong, <paramref name="error"/> says what would be right.</summary>
     public static ImmutableArray<NetAddress> Parse(IEnumerable<string> texts, Command command, CommonOptions common, out string? error)
     {
-        // The parser takes an option that it does not know for an address.
-        string[] all = [.. texts];
-        if (all.FirstOrDefault(static text => text.StartsWith('-')) is { } unknown)
-        {
-            error = $"There is no option '{Printable.Of(unknown, 40)}' here; there is {string.Join(", ", command.Options.Concat(common.All).Select(static option => option.Name))}.";
-            return [];
-        }
-
-        List<NetAddress> nodes = [];
-        foreach (string text in all)
-        {
-            if (DialCommand.ParseAddress(text, out error) is not { } node)
-            {
-                return [];
-            }
-
-            nodes.Add(node);
-        }
-
-        error = FindFault(nodes);
-        return [.. nodes];
+        ImmutableArray<NetAddress> nodes = DialCommand.ParseAddresses(texts, command, common, out error);
+        error ??= FindFault(nodes);
+        return nodes;
     }
 
-    private static string? FindFault(List<NetAddress> nodes)
+    private static string? FindFault(ImmutableArray<NetAddress> nodes)
     {
-        if (nodes.Count > MaxAddresses)
+        if (nodes.Length > MaxAddresses)
         {
-            return $"{nodes.Count} addresses are more than the {MaxAddresses} that can be listened to at once.";
+            return $"{nodes.Length} addresses are more than the {MaxAddresses} that can be listened to at once.";
         }
 
         NodeId? twice = nodes.GroupBy(static node => node.Id).FirstOrDefault(static node => node.Count() > 1)?.Key;

@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
 using Microsoft.Extensions.Logging;
+using Pipeline.Cli.Commands;
 using Pipeline.Cryptography;
+using Pipeline.Dataflow;
 using Pipeline.Reactors;
 using Pipeline.Switching;
 using Pipeline.Transport;
@@ -10,9 +12,6 @@ namespace Pipeline.Cli.Listening;
 /// <summary>A node for the time of a command: it dials some nodes, stays connected to them, and takes no connections.</summary>
 internal sealed class ListeningNode : IAsyncDisposable
 {
-    // No peer that the address is passed on to could dial it; strict address books refuse it.
-    private const string NoListenAddress = "tcp://127.0.0.1:0";
-
     // A node that takes one connection from an address may not have noticed yet that the one that asked for its network is gone.
     private static readonly TimeSpan SecondTry = TimeSpan.FromSeconds(1);
 
@@ -27,7 +26,15 @@ internal sealed class ListeningNode : IAsyncDisposable
     /// <param name="reactor">What it does.</param>
     /// <param name="time">Where time comes from.</param>
     /// <param name="logger">The log of the connections; null for none.</param>
-    public ListeningNode(string network, ProtocolVersions versions, string moniker, Reactor reactor, TimeProvider time, ILogger<Switch>? logger)
+    /// <param name="connection">Settings of the connections; null for the defaults.</param>
+    public ListeningNode(
+        string network,
+        ProtocolVersions versions,
+        string moniker,
+        Reactor reactor,
+        TimeProvider time,
+        ILogger<Switch>? logger,
+        ConnectionOptions? connection = null)
     {
         _time = time;
         SwitchOptions options = new()
@@ -37,9 +44,10 @@ internal sealed class ListeningNode : IAsyncDisposable
             Moniker = moniker,
             Version = typeof(ListeningNode).Assembly.GetName().Version!.ToString(3),
             ListenEndPoint = null,
-            ExternalAddress = NoListenAddress,
+            ExternalAddress = DialCommand.NoListenAddress,
             AllowDuplicateIp = true,
             TimeProvider = time,
+            Connection = connection ?? new ConnectionOptions(),
         };
         _switch = new Switch(_key, options, logger);
         _switch.AddReactor(reactor);

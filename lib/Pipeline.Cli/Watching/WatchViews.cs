@@ -1,4 +1,3 @@
-using Pipeline.Cli.Tap.Views;
 using Pipeline.Protocols.Consensus;
 using Spectre.Console;
 using Spectre.Console.Rendering;
@@ -30,14 +29,7 @@ internal sealed class HeightLines(IWatchFormat format, TextWriter output) : IWat
 
     public void Tell(WatchNews news) => _lines.TryAdd(format.News, news, format.Of);
 
-    public async Task RunAsync(Func<ConsensusView> read, Task ended)
-    {
-        // The console's writers block.
-        Task writing = Task.Run(_lines.WriteAllAsync);
-        await Task.WhenAny(writing, ended);
-        _lines.Complete();
-        await writing;
-    }
+    public Task RunAsync(Func<ConsensusView> read, Task ended) => _lines.WriteUntilAsync(ended);
 }
 
 /// <summary>A table that is redrawn a few times a second.</summary>

@@ -345,34 +345,34 @@ public sealed class AddressBook : IAddressBook, IAsyncDisposable
         lock (_gate)
         {
             // Those in the buckets first, because of a node that is elsewhere too they are what counts.
-            foreach (AddressRecord record in file.Addresses.OrderBy(record => record.IsKeptOut))
+            foreach ((AddressBookEntry known, DateTimeOffset keptOutUntil, bool isKeptOut) in file.Addresses.OrderBy(record => record.IsKeptOut))
             {
-                if (FindRefusal(record.Address, record.Source) is not null)
+                if (FindRefusal(known.Address, known.Source) is not null)
                 {
                     refused++;
                     continue;
                 }
 
                 // A time to come, by a clock that went wrong, would keep an address in its place for as long.
-                KnownAddress entry = new(record.Address, record.Source)
+                KnownAddress entry = new(known.Address, known.Source)
                 {
-                    IsOld = record.IsOld,
-                    Attempts = record.Attempts,
-                    LastAttempt = record.LastAttempt < now ? record.LastAttempt : now,
-                    LastSuccess = record.LastSuccess < now ? record.LastSuccess : now,
-                    KeptOutUntil = record.KeptOutUntil,
+                    IsOld = known.IsOld,
+                    Attempts = known.Attempts,
+                    LastAttempt = known.LastAttempt < now ? known.LastAttempt : now,
+                    LastSuccess = known.LastSuccess < now ? known.LastSuccess.Value : known.LastSuccess is null ? default : now,
+                    KeptOutUntil = keptOutUntil,
                 };
-                if (record.KeptOutUntil > now)
+                if (keptOutUntil > now)
                 {
-                    KeepOut(entry, record.KeptOutUntil, isOnBanList: false);
+                    KeepOut(entry, keptOutUntil, isOnBanList: false);
                 }
-                else if (record.IsKeptOut || FindBan(record.Address) is not null)
+                else if (isKeptOut || FindBan(known.Address) is not null)
                 {
                     Reinstate(entry, now);
                 }
                 else
                 {
-                    _table.Restore(entry, record.Buckets, now);
+                    _table.Restore(entry, known.Buckets, now);
                 }
             }
         }
@@ -388,23 +388,12 @@ public sealed class AddressBook : IAddressBook, IAsyncDisposable
         lock (_gate)
         {
             List<AddressRecord> records = new(_table.Count + _keptOut.Count);
-            records.AddRange(_table.Entries.Select(entry => RecordOf(entry, entry.KeptOutUntil, isKeptOut: false)));
+            records.AddRange(_table.Entries.Select(entry => new AddressRecord(Show(entry), entry.KeptOutUntil, IsKeptOut: false)));
 
             // How long a ban lasts is a matter of the list, which may be changed while nobody looks.
-            records.AddRange(_keptOut.Values.Select(entry => RecordOf(entry, entry.IsOnBanList ? default : entry.KeptOutUntil, isKeptOut: true)));
+            records.AddRange(_keptOut.Values.Select(entry => new AddressRecord(Show(entry), entry.IsOnBanList ? default : entry.KeptOutUntil, IsKeptOut: true)));
             return records;
         }
-
-        static AddressRecord RecordOf(KnownAddress entry, DateTimeOffset until, bool isKeptOut) => new(
-            entry.Address,
-            entry.Source,
-            entry.IsOld,
-            entry.Buckets.ToImmutableArray(),
-            entry.Attempts,
-            entry.LastAttempt,
-            entry.LastSuccess,
-            until,
-            isKeptOut);
     }
 
     // What follows is called with the gate held.

@@ -61,23 +61,23 @@ internal sealed record AddressFile(string? Key, ImmutableArray<AddressRecord> Ad
     private static void WriteList(Utf8JsonWriter writer, string name, IEnumerable<AddressRecord> records)
     {
         writer.WriteStartArray(name);
-        foreach (AddressRecord record in records)
+        foreach ((AddressBookEntry entry, DateTimeOffset keptOutUntil, _) in records)
         {
             writer.WriteStartObject();
-            WriteAddress(writer, "addr", record.Address);
-            WriteAddress(writer, "src", record.Source);
+            WriteAddress(writer, "addr", entry.Address);
+            WriteAddress(writer, "src", entry.Source);
             writer.WriteStartArray("buckets");
-            foreach (int bucket in record.Buckets)
+            foreach (int bucket in entry.Buckets)
             {
                 writer.WriteNumberValue(bucket);
             }
 
             writer.WriteEndArray();
-            writer.WriteNumber("attempts", record.Attempts);
-            writer.WriteNumber("bucket_type", record.IsOld ? OldKind : NewKind);
-            writer.WriteString("last_attempt", record.LastAttempt.UtcDateTime);
-            writer.WriteString("last_success", record.LastSuccess.UtcDateTime);
-            writer.WriteString("last_ban_time", record.KeptOutUntil.UtcDateTime);
+            writer.WriteNumber("attempts", entry.Attempts);
+            writer.WriteNumber("bucket_type", entry.IsOld ? OldKind : NewKind);
+            writer.WriteString("last_attempt", entry.LastAttempt.UtcDateTime);
+            writer.WriteString("last_success", entry.LastSuccess.GetValueOrDefault().UtcDateTime);
+            writer.WriteString("last_ban_time", keptOutUntil.UtcDateTime);
             writer.WriteEndObject();
         }
 
@@ -221,14 +221,16 @@ internal sealed record AddressFile(string? Key, ImmutableArray<AddressRecord> Ad
             }
 
             ImmutableArray<int> buckets = Buckets(entry, kind, out string? flaw);
+            DateTimeOffset lastSuccess = Time(entry, "last_success");
             AddressRecord record = new(
-                address,
-                _sources.TryGetValue(source, out NetAddress? known) ? known : _sources[source] = source,
-                kind == OldKind,
-                buckets,
-                attempts,
-                Time(entry, "last_attempt"),
-                Time(entry, "last_success"),
+                new AddressBookEntry(
+                    address,
+                    _sources.TryGetValue(source, out NetAddress? known) ? known : _sources[source] = source,
+                    kind == OldKind,
+                    buckets,
+                    attempts,
+                    Time(entry, "last_attempt"),
+                    lastSuccess > default(DateTimeOffset) ? lastSuccess : null),
                 Time(entry, "last_ban_time"),
                 isKeptOut);
             if (!_addresses.Add(address) || (!isKeptOut && !_ids.Add(address.Id)))
@@ -311,22 +313,7 @@ internal sealed record AddressFile(string? Key, ImmutableArray<AddressRecord> Ad
 }
 
 /// <summary>What a file says of an address.</summary>
-/// <param name="Address">Where the node can be dialled.</param>
-/// <param name="Source">Who told of it.</param>
-/// <param name="IsOld">Whether it was of use.</param>
-/// <param name="Buckets">The numbers of its buckets.</param>
-/// <param name="Attempts">How many tries have failed since the last that did not.</param>
-/// <param name="LastAttempt">When it was last tried.</param>
-/// <param name="LastSuccess">When it was last of use; year 1 when it never was.</param>
+/// <param name="Entry">What is known of it; of one that is kept out the buckets do not count.</param>
 /// <param name="KeptOutUntil">Until when it is kept out because of itself; year 1 when it never was.</param>
 /// <param name="IsKeptOut">Whether it is in no bucket, because of itself or of a ban.</param>
-internal readonly record struct AddressRecord(
-    NetAddress Address,
-    NetAddress Source,
-    bool IsOld,
-    ImmutableArray<int> Buckets,
-    int Attempts,
-    DateTimeOffset LastAttempt,
-    DateTimeOffset LastSuccess,
-    DateTimeOffset KeptOutUntil,
-    bool IsKeptOut);
+internal readonly record struct AddressRecord(AddressBookEntry Entry, DateTimeOffset KeptOutUntil, bool IsKeptOut);

@@ -89,7 +89,7 @@ public sealed partial class AddressFileTests
             }
 
             AddressFile file = AddressFile.Read(File.ReadAllBytes(FilePath), Now);
-            Assert.That(file.Addresses.Single().Buckets, Is.EqualTo(new[] { new BucketPlacement(file.Key!, isStrict: true).NewBucket(Addresses.Of(1), Source) }));
+            Assert.That(file.Addresses.Single().Entry.Buckets, Is.EqualTo(new[] { new BucketPlacement(file.Key!, isStrict: true).NewBucket(Addresses.Of(1), Source) }));
             Assert.That(file.Key, Is.EqualTo(key ??= file.Key).And.Length.EqualTo(24));
         }
     }
@@ -349,7 +349,7 @@ public sealed partial class AddressFileTests
     {
         NetAddress Long(int number) => Addresses.At(number, new IPAddress([0x26, (byte)(number >> 8), (byte)number, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).ToString(), 65_535);
         IEnumerable<AddressRecord> records = Enumerable.Range(1, AddressTable.Capacity + AddressBook.MaxKeptOut).Select(i => new AddressRecord(
-            Long(i), Long(i), false, [252, 253, 254, 255], int.MaxValue, Now.AddTicks(-1), Now.AddTicks(-1), DateTimeOffset.MaxValue, i > AddressTable.Capacity));
+            new AddressBookEntry(Long(i), Long(i), false, [252, 253, 254, 255], int.MaxValue, Now.AddTicks(-1), Now.AddTicks(-1)), DateTimeOffset.MaxValue, i > AddressTable.Capacity));
         byte[] content = AddressFile.Write(new string('k', 24), records);
         Assert.That(content.LongLength * 2, Is.LessThan(AddressFile.MaxSize));
         AddressFile read = AddressFile.Read(content, Now);

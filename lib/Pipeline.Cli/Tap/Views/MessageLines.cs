@@ -11,12 +11,5 @@ internal sealed class MessageLines(ITapFormat format, TextWriter output) : ITapV
 
     public void Tell(TapNews news) => _lines.TryAdd(format.News, news, format.Of);
 
-    public async Task RunAsync(Func<TapSnapshot> read, Task ended)
-    {
-        // The console's writers block.
-        Task writing = Task.Run(_lines.WriteAllAsync);
-        await Task.WhenAny(writing, ended);
-        _lines.Complete();
-        await writing;
-    }
+    public Task RunAsync(Func<TapSnapshot> read, Task ended) => _lines.WriteUntilAsync(ended);
 }

@@ -1,6 +1,6 @@
 using System.Threading.Channels;
 
-namespace Pipeline.Cli.Tap.Views;
+namespace Pipeline.Cli;
 
 /// <summary>
 /// Lines on their way to an output that may be slow. Who has one never waits: when too much waits already, the line is skipped, counted, and
@@ -38,6 +38,17 @@ internal sealed class BoundedLines(Func<long, (TextWriter Writer, string Line)> 
         string line = format(item);
         Interlocked.Add(ref _waiting, line.Length + Overhead);
         return _lines.Writer.TryWrite((writer, line));
+    }
+
+    /// <summary>Writes the lines that come until something has ended, and those that wait then.</summary>
+    /// <exception cref="IOException">The output cannot be written.</exception>
+    public async Task WriteUntilAsync(Task ended)
+    {
+        // The console's writers block.
+        Task writing = Task.Run(WriteAllAsync);
+        await Task.WhenAny(writing, ended);
+        Complete();
+        await writing;
     }
 
     /// <summary>Says that no more lines come.</summary>

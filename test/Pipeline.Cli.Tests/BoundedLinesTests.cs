@@ -1,6 +1,4 @@
-using Pipeline.Cli.Tap.Views;
-
-namespace Pipeline.Cli.Tests.Tap;
+namespace Pipeline.Cli.Tests;
 
 [TestFixture]
 public sealed class BoundedLinesTests
