@@ -119,7 +119,7 @@ public sealed class MempoolRelayReactor : Reactor
         }
 
         Interlocked.Increment(ref _received);
-        if (_log.See(TransactionHash.Of(transaction.Span), feed: null, out RelayTransaction seen, out _) != RelayLog.Sighting.New)
+        if (_log.See(TransactionHash.Of(transaction.Span), feed: null, out RelayTransaction seen) != RelayLog.Sighting.New)
         {
             Interlocked.Increment(ref _duplicates);
             return SubmitResult.AlreadySeen;
@@ -302,9 +302,9 @@ public sealed class MempoolRelayReactor : Reactor
 
             Interlocked.Increment(ref _received);
             ReadOnlyMemory<byte> data = message.Slice(start, length);
-            switch (_log.See(TransactionHash.Of(data.Span), feed, out RelayTransaction seen, out bool wasRequested))
+            switch (_log.See(TransactionHash.Of(data.Span), feed, out RelayTransaction seen))
             {
-                case RelayLog.Sighting.New when await AcceptAsync(feed, data.ToArray(), seen, wasRequested, cancellationToken).ConfigureAwait(false):
+                case RelayLog.Sighting.New when await AcceptAsync(feed, data.ToArray(), seen, cancellationToken).ConfigureAwait(false):
                     isUseful = true;
                     break;
                 case RelayLog.Sighting.New:
@@ -326,7 +326,7 @@ public sealed class MempoolRelayReactor : Reactor
     }
 
     // False when the peer is banned.
-    private async ValueTask<bool> AcceptAsync(RelayFeed feed, byte[] data, RelayTransaction seen, bool wasRequested, CancellationToken cancellationToken)
+    private async ValueTask<bool> AcceptAsync(RelayFeed feed, byte[] data, RelayTransaction seen, CancellationToken cancellationToken)
     {
         MempoolTransaction transaction = new(seen.Hash, data, feed.Peer);
         bool isDone = false;
@@ -344,14 +344,10 @@ public sealed class MempoolRelayReactor : Reactor
                 return verdict != MempoolVerdict.Ban;
             }
 
+            // What was asked for has its room.
             if (!(isDone = _log.TryAppend(seen, data, evict: false)))
             {
-                // What was asked for had its room; only bytes can be missing.
-                if (!wasRequested)
-                {
-                    await _log.WaitForRoomAsync(feed, data.Length, _options.MaxHoldBack, cancellationToken).ConfigureAwait(false);
-                }
-
+                await _log.WaitForRoomAsync(feed, data.Length, _options.MaxHoldBack, cancellationToken).ConfigureAwait(false);
                 isDone = _log.TryAppend(seen, data, evict: true);
             }
 

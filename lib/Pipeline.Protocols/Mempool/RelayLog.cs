@@ -19,7 +19,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
     // Guarded by _gate, as the state of transactions and feeds. Invariant: _known has exactly the transactions that are in the ring of the cache, or held: being
     // checked, or in the pool. The pool is what is not null of _items[i % length] for _first <= i < _end: _count transactions of _bytes bytes, of which _unsettled
-    // are not settled, and the others in _settled, where there may be some that have left. _requests are those not in _known that a peer has been asked for.
+    // are not settled, and the others in _settled, where there may be some that have left. _requests are those not in _known that a peer has been asked for, and
+    // _reserved is how many of those have come and are being checked: for both there is room, in the pool and in _items, unless they were forced.
     // No code of others is called with the lock held.
     private readonly Lock _gate = new();
     private readonly Dictionary<TransactionHash, RelayTransaction> _known = [];
@@ -34,6 +35,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     private int _count;
     private long _bytes;
     private int _unsettled;
+    private int _reserved;
     private long _missed;
     private bool _isStuck;
     private TaskCompletionSource? _progress;
@@ -112,12 +114,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     }
 
     /// <summary>A transaction has come, or is submitted; when it is new, the caller has to append or forget it.</summary>
-    public Sighting See(TransactionHash hash, RelayFeed? feed, out RelayTransaction transaction, out bool wasRequested)
+    public Sighting See(TransactionHash hash, RelayFeed? feed, out RelayTransaction transaction)
     {
         long now = options.TimeProvider.GetTimestamp();
         lock (_gate)
         {
-            wasRequested = _requests.Remove(hash, out Request? request);
+            bool wasRequested = _requests.Remove(hash, out Request? request);
             if (wasRequested)
             {
                 request!.Asked.Requested--;
@@ -133,11 +135,18 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                     transaction.TryAddSender(feed);
                 }
 
+                Reserve(transaction, wasRequested);
                 Remember(transaction);
                 return Sighting.New;
             }
 
             transaction = entry!;
+            if (wasRequested)
+            {
+                // Its room is somebody else's.
+                Signal();
+            }
+
             if (feed is null)
             {
                 return Sighting.Duplicate;
@@ -160,6 +169,9 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             {
                 Forget(transaction);
             }
+
+            Reserve(transaction, false);
+            Signal();
         }
     }
 
@@ -171,19 +183,18 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     {
         lock (_gate)
         {
-            if (!HasRoom(transaction.From, bytes.Length))
+            if (!evict && !transaction.IsReserved && !HasRoom(transaction.From, bytes.Length))
             {
-                if (!evict)
-                {
-                    return false;
-                }
+                return false;
+            }
 
-                while (_count >= options.MaxPoolTransactions || IsFullFor(bytes.Length))
+            // Of what was asked for nobody knew the size, and what was forced has no room at all.
+            Reserve(transaction, false);
+            while (_count >= options.MaxPoolTransactions || IsFullFor(bytes.Length))
+            {
+                if (!TryEvict())
                 {
-                    if (!TryEvict())
-                    {
-                        Evict(ItemAt(_first)!);
-                    }
+                    Evict(ItemAt(_first)!);
                 }
             }
 
@@ -515,14 +526,15 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     // pools of all nodes hold the same, so that there is room for what others submit, and nodes never wait for each other in a circle.
     private bool HasRoom(RelayFeed? source, int size)
     {
+        int coming = _requests.Count + _reserved;
         if (source is null
-            ? _unsettled + _requests.Count >= Math.Max(1, options.MaxPoolTransactions / 8)
+            ? _unsettled + coming >= Math.Max(1, options.MaxPoolTransactions / 8)
             : source.Unsettled + source.Requested >= options.MaxPoolTransactions / 2)
         {
             return false;
         }
 
-        while (_count + _requests.Count >= options.MaxPoolTransactions || IsFullFor(size))
+        while (_count + coming >= options.MaxPoolTransactions || _end - _first + coming >= _items.Length || IsFullFor(size))
         {
             if (!TryEvict())
             {
@@ -531,6 +543,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         }
 
         return true;
+    }
+
+    private void Reserve(RelayTransaction transaction, bool isReserved)
+    {
+        _reserved += (isReserved ? 1 : 0) - (transaction.IsReserved ? 1 : 0);
+        transaction.IsReserved = isReserved;
     }
 
     private bool IsFullFor(int size) => _end - _first >= _items.Length || (_count > 0 && _bytes + size > options.MaxPoolBytes);

@@ -22,6 +22,9 @@ internal sealed class RelayTransaction(TransactionHash hash, RelayFeed? from, lo
     /// <summary>Whether it is being checked, or is in the pool, so that it may not be forgotten.</summary>
     public bool IsHeld { get; set; } = true;
 
+    /// <summary>Whether it was asked for and has come, so that there is room kept for it, and is not in the pool yet.</summary>
+    public bool IsReserved { get; set; }
+
     /// <summary>Whether the cache has it.</summary>
     public bool IsCached { get; set; }
 
