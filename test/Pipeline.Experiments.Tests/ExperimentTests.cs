@@ -27,7 +27,7 @@ public sealed class ExperimentTests
         "idle --peers 20 --duration 0.3 --ping-interval 100ms",
         "peers,handshakes_s,KiB_per_end,managed_KiB_per_end,native_KiB_per_end,resident_growth_MiB,resident_MiB,idle_cpu_%,ping_interval_ms",
         new[] { "made", "up after" })]
-    [TestCase("blocksync --blocks 30 --size 4Ki --runs 1", "blocks,size,validators,checking_blocks_s,sending_blocks_s,sync_blocks_s,sync_MB_s,share_%", new[] { "arrives" })]
+    [TestCase("blocksync --blocks 30 --size 4Ki --runs 1", "blocks,size,validators,checking_blocks_s,sending_blocks_s,sync_blocks_s,possible_blocks_s,sync_MB_s,share_of_possible_%,share_of_the_lesser_%", new[] { "arrives" })]
     [TestCase("compare --part throughput --size 64,100Ki --total 256Ki --runs 1", "parts,size,senders,total,runs", new[] { "arrives" })]
     [TestCase("compare --part throughput --size 1Ki --senders 3 --total 64Ki --runs 2", "parts,size,senders,total,runs", new[] { "arrives" })]
     [TestCase("scale --part peers --peers 1,5 --duration 0.3", "parts,peers,seconds", new[] { "arrives" })]

@@ -106,12 +106,22 @@ internal sealed class SyncRun
 
     public void AskStatus(SyncPeer peer)
     {
-        if (peer.Peer.HasChannel(StandardChannels.BlockSync.Id)
-            && peer.Peer.TrySend(StandardChannels.BlockSync, new Message { StatusRequest = new StatusRequest() }) == SendResult.Queued)
+        if (!peer.Peer.HasChannel(StandardChannels.BlockSync.Id))
+        {
+            return;
+        }
+
+        // Noted before it is sent: the answer may be here before the sending returns, and would then seem to be awaited for ever.
+        lock (_gate)
+        {
+            peer.StatusAskedAt ??= _time.GetTimestamp();
+        }
+
+        if (peer.Peer.TrySend(StandardChannels.BlockSync, new Message { StatusRequest = new StatusRequest() }) != SendResult.Queued)
         {
             lock (_gate)
             {
-                peer.StatusAskedAt ??= _time.GetTimestamp();
+                peer.StatusAskedAt = null;
             }
         }
     }
