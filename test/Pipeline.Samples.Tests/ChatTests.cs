@@ -40,7 +40,7 @@ public sealed class ChatTests
     {
         using RunningSample.ShownLines output = new();
         ChatReactor chat = new(output);
-        int exit = await SampleNode.RunAsync(args, TextReader.Null, output, chat, chat.SayAsync, onEnd: null, CancellationToken.None);
+        int exit = await SampleNode.RunAsync(args, TextReader.Null, output, [chat], chat.SayAsync, onEnd: null, CancellationToken.None);
         Assert.That(exit, Is.EqualTo(1));
         Assert.That(await output.NextAsync(), Does.StartWith($"Not understood: {string.Join(' ', args)}").And.Contain("--connect ID@HOST:PORT"));
     }

@@ -28,8 +28,8 @@ internal sealed class RunningSample : IDisposable
         Func<Task>? onEnd = null,
         params IEnumerable<RunningSample> others)
     {
-        string[] args = ["--name", name, "--listen", "127.0.0.1:0", .. others.SelectMany(other => new[] { "--connect", other.Address })];
-        _run = SampleNode.RunAsync(args, _input, Output, reactor, onLine, onEnd, _stop.Token);
+        string[] args = ["--network", "samples", "--name", name, "--listen", "127.0.0.1:0", .. others.SelectMany(other => new[] { "--connect", other.Address })];
+        _run = SampleNode.RunAsync(args, _input, Output, [reactor], onLine, onEnd, _stop.Token);
         Address = (await NextLineAsync(line => line.Contains("--connect", StringComparison.Ordinal))).Split(' ')[^1];
     }
 

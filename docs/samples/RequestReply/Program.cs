@@ -4,7 +4,7 @@ using Pipeline.Samples.RequestReply;
 
 // Each line is a question to all peers; a node answers with the question backwards.
 RequestReactor requests = new(question => string.Concat(question.Reverse()), TimeSpan.FromSeconds(5));
-return await SampleNode.RunAsync(args, requests, AskAllAsync);
+return await SampleNode.RunAsync(args, [requests], AskAllAsync);
 
 Task AskAllAsync(string question) => Task.WhenAll(requests.Switch.Peers.Select(async peer =>
 {

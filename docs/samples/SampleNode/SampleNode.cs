@@ -7,7 +7,7 @@ using Pipeline.Transport;
 namespace Pipeline.Samples;
 
 /// <summary>
-/// What the samples have in common: a node with one reactor, which listens and dials as the command line says, and does something with each
+/// What the samples have in common: a node with a protocol or two, which listens and dials as the command line says, and does something with each
 /// line of its input until that ends, or Ctrl+C.
 /// </summary>
 public static class SampleNode
@@ -15,12 +15,13 @@ public static class SampleNode
     private const string Usage =
         """
         Options: --name NAME            what others see
+                 --network NAME         which network to be in; only nodes of the same become peers
                  --listen IP:PORT       where others can connect; port 0 for any
                  --connect ID@HOST:PORT whom to connect to, as that node has printed it; may be repeated
         """;
 
     /// <summary>Runs a node on the console, and returns the exit code.</summary>
-    public static async Task<int> RunAsync(string[] args, Reactor reactor, Func<string, Task> onLine, Func<Task>? onEnd = null)
+    public static async Task<int> RunAsync(string[] args, IReadOnlyList<Reactor> reactors, Func<string, Task> onLine, Func<Task>? onEnd = null)
     {
         using CancellationTokenSource stop = new();
         Console.CancelKeyPress += (_, e) =>
@@ -28,14 +29,14 @@ public static class SampleNode
             e.Cancel = true;
             stop.Cancel();
         };
-        return await RunAsync(args, Console.In, Console.Out, reactor, onLine, onEnd, stop.Token);
+        return await RunAsync(args, Console.In, Console.Out, reactors, onLine, onEnd, stop.Token);
     }
 
     /// <summary>Runs a node on any input and output.</summary>
     /// <param name="args">The command line.</param>
     /// <param name="input">What is read line by line.</param>
     /// <param name="output">Where the node says how it can be reached, or what is wrong.</param>
-    /// <param name="reactor">The protocol.</param>
+    /// <param name="reactors">The protocols, at least one.</param>
     /// <param name="onLine">What is done with a line.</param>
     /// <param name="onEnd">What is done after the last line, before the peers get what still waits for them and the node stops.</param>
     /// <param name="cancellationToken">Stops the node at once.</param>
@@ -43,13 +44,13 @@ public static class SampleNode
         string[] args,
         TextReader input,
         TextWriter output,
-        Reactor reactor,
+        IReadOnlyList<Reactor> reactors,
         Func<string, Task> onLine,
         Func<Task>? onEnd,
         CancellationToken cancellationToken)
     {
         // Nodes of different networks do not become peers. Many nodes on one machine have one address, so that has to be allowed.
-        SwitchOptions options = new() { Network = $"sample-{reactor.Name}", ListenEndPoint = null, AllowDuplicateIp = true };
+        SwitchOptions options = new() { Network = $"sample-{reactors[0].Name}", ListenEndPoint = null, AllowDuplicateIp = true };
         List<NetAddress> others = [];
         foreach (string[] pair in args.Chunk(2))
         {
@@ -57,6 +58,9 @@ public static class SampleNode
             {
                 case ["--name", string name]:
                     options = options with { Moniker = name };
+                    break;
+                case ["--network", string network]:
+                    options = options with { Network = network };
                     break;
                 case ["--listen", string text] when IPEndPoint.TryParse(text, out IPEndPoint? endPoint):
                     options = options with { ListenEndPoint = endPoint };
@@ -73,9 +77,13 @@ public static class SampleNode
         // A real node keeps its key in a file, because its id is made of it.
         using NodeKey key = NodeKey.Create();
         await using Switch node = new(key, options);
-        node.AddReactor(reactor);
         try
         {
+            foreach (Reactor reactor in reactors)
+            {
+                node.AddReactor(reactor);
+            }
+
             await node.StartAsync(cancellationToken);
             if (options.ListenEndPoint is not null)
             {
