@@ -233,16 +233,17 @@ public sealed class BlockSyncReactorTests
     }
 
     [Test]
-    public async Task A_request_is_answered_with_the_block_as_it_is_kept_or_with_the_word_that_there_is_none()
+    [CancelAfter(30_000)]
+    public async Task A_request_is_answered_with_the_block_as_it_is_kept_or_with_the_word_that_there_is_none(CancellationToken cancellationToken)
     {
         await using TestSwitch node = new();
         node.AddReactor(await HonestAsync());
-        await node.StartAsync();
+        await node.StartAsync(cancellationToken);
         TestPeer peer = await node.ConnectAsync();
         await node.ReceiveAsync(peer, StandardChannels.BlockSync, new Message { BlockRequest = new BlockRequest { Height = 3 } });
         await node.ReceiveAsync(peer, StandardChannels.BlockSync, new Message { BlockRequest = new BlockRequest { Height = 1_000 } });
         await node.ReceiveAsync(peer, StandardChannels.BlockSync, new Message { StatusRequest = new StatusRequest() });
-        await node.DisconnectAsync(peer);
+        await SyncNetwork.UntilAsync(() => peer.Sent.Length >= 4, cancellationToken);
 
         Message status = new() { StatusResponse = new StatusResponse { Base = 1, Height = Height } };
         Assert.That(peer.SentOn(StandardChannels.BlockSync), Is.EqualTo(new Message[]
