@@ -250,7 +250,7 @@ internal sealed class SyncRun
             }
 
             bool isUpper = fault.Kind == BlockFaultKind.WrongNext;
-            Refuse(isUpper ? upper.Sender! : lower.Sender!, fault.Message, isLie: fault.Kind != BlockFaultKind.WrongValidators);
+            Refuse(isUpper ? upper.Sender! : lower.Sender!, fault.Message, isLie: fault.Kind is not (BlockFaultKind.WrongValidators or BlockFaultKind.WrongStart));
         }
     }
 
