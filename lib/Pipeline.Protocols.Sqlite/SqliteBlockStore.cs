@@ -35,21 +35,29 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
             block_commit BLOB NOT NULL);
         """;
 
-    // Each connection is used by one at a time, whoever holds its semaphore.
+    // Each connection is used by one at a time: whoever holds its semaphore, and that of ranges whoever holds _gate.
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly SemaphoreSlim _reading = new(1, 1);
     private readonly SqliteConnection _writer;
     private readonly SqliteConnection _reader;
     private readonly Lock _gate = new();
+    private readonly SqliteConnection _ranger;
+    private readonly SqliteCommand _selectRange;
     private BlockRange _range;
+    private bool _isClosed;
 
-    private SqliteBlockStore(string path, string chainId, SqliteConnection writer, SqliteConnection reader, BlockRange range)
+    private SqliteBlockStore(string path, string chainId, SqliteConnection writer, SqliteConnection reader, SqliteConnection ranger)
     {
         Path = path;
         ChainId = chainId;
         _writer = writer;
         _reader = reader;
-        _range = range;
+        _ranger = ranger;
+        _selectRange = ranger.CreateCommand();
+
+        // Each takes one look at the tree; both in one query without more would go through all of it.
+        _selectRange.CommandText = "SELECT ifnull((SELECT min(height) FROM blocks), 0), ifnull((SELECT max(height) FROM blocks), 0)";
+        _range = ReadRange();
     }
 
     /// <summary>The file.</summary>
@@ -59,13 +67,22 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
     public string ChainId { get; }
 
     /// <inheritdoc />
+    /// <remarks>It is read from the file each time, which takes some microseconds: another process may add blocks. When the file cannot be read, it is what it was.</remarks>
     public BlockRange Range
     {
         get
         {
             lock (_gate)
             {
-                return _range;
+                try
+                {
+                    return _range = _isClosed ? _range : ReadRange();
+                }
+                catch (SqliteException)
+                {
+                    // Who asks for a block hears what is wrong.
+                    return _range;
+                }
             }
         }
     }
@@ -84,27 +101,18 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
             throw new BlockStoreException($"There is no block store '{path}'.");
         }
 
-        SqliteConnection? writer = null;
-        SqliteConnection? reader = null;
+        List<SqliteConnection> connections = [];
         try
         {
-            writer = Connect(path);
+            SqliteConnection writer = Connect(path, connections);
             Execute(writer, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
             string found = Prepare(path, writer, chainId);
-            BlockRange range = ReadRange(path, writer);
-            reader = Connect(path);
-            return new SqliteBlockStore(path, found, writer, reader, range);
+            return new SqliteBlockStore(path, found, writer, Connect(path, connections), Connect(path, connections));
         }
-        catch (SqliteException e)
+        catch (Exception e)
         {
-            writer?.Dispose();
-            reader?.Dispose();
-            throw Explain(path, e);
-        }
-        catch
-        {
-            writer?.Dispose();
-            throw;
+            connections.ForEach(static connection => connection.Dispose());
+            throw e is SqliteException wrong ? Explain(path, wrong) : e;
         }
     }
 
@@ -115,14 +123,10 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
         await _writing.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            BlockRange range = Range.With(blocks);
+            Range.With(blocks);
 
             // SQLite knows no waiting but of the thread.
             await Task.Run(() => Write(blocks, cancellationToken), cancellationToken).ConfigureAwait(false);
-            lock (_gate)
-            {
-                _range = range;
-            }
         }
         catch (SqliteException e)
         {
@@ -137,15 +141,10 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
     /// <inheritdoc />
     public async ValueTask<StoredBlock?> LoadAsync(long height, CancellationToken cancellationToken = default)
     {
-        if (!Range.Contains(height))
-        {
-            return null;
-        }
-
         await _reading.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            return Read(height) ?? throw new BlockStoreException($"The block store '{Path}' is damaged: it has lost block {height}. Restore it from a backup, or sync again into a new file.");
+            return Read(height) ?? (Range.Contains(height) ? throw Damaged(Path, $"it has lost block {height}") : null);
         }
         catch (SqliteException e)
         {
@@ -175,6 +174,13 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
 
     private void Close()
     {
+        lock (_gate)
+        {
+            _isClosed = true;
+            _selectRange.Dispose();
+            _ranger.Dispose();
+        }
+
         _reader.Dispose();
         _writer.Dispose();
         _writing.Release();
@@ -182,19 +188,12 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
     }
 
     // Pooled connections would keep the file open after its store has been closed.
-    private static SqliteConnection Connect(string path)
+    private static SqliteConnection Connect(string path, List<SqliteConnection> connections)
     {
         SqliteConnection connection = new(new SqliteConnectionStringBuilder { DataSource = path, Pooling = false, DefaultTimeout = 5 }.ToString());
-        try
-        {
-            connection.Open();
-            return connection;
-        }
-        catch
-        {
-            connection.Dispose();
-            throw;
-        }
+        connections.Add(connection);
+        connection.Open();
+        return connection;
     }
 
     // Makes the tables in a new file; checks the kind, version and network of one that is there.
@@ -232,17 +231,11 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
             : throw new BlockStoreException($"The block store '{path}' is of network '{found}', not of '{chainId}'; name another file.");
     }
 
-    private static BlockRange ReadRange(string path, SqliteConnection connection)
+    private BlockRange ReadRange()
     {
-        using SqliteCommand select = connection.CreateCommand();
-        select.CommandText = "SELECT ifnull(min(height), 0), ifnull(max(height), 0), count(*) FROM blocks";
-        using SqliteDataReader row = select.ExecuteReader();
+        using SqliteDataReader row = _selectRange.ExecuteReader();
         row.Read();
-        BlockRange range = new(row.GetInt64(0), row.GetInt64(1));
-        long expected = range.IsEmpty ? 0 : range.Height - range.Base + 1;
-        return row.GetInt64(2) == expected
-            ? range
-            : throw Damaged(path, $"of the {expected} blocks from {range.Base} to {range.Height} it has {row.GetInt64(2)}");
+        return new BlockRange(row.GetInt64(0), row.GetInt64(1));
     }
 
     private void Write(IReadOnlyList<StoredBlock> blocks, CancellationToken cancellationToken)
@@ -272,15 +265,22 @@ public sealed class SqliteBlockStore : IBlockStore, IAsyncDisposable, IDisposabl
         select.CommandText = "SELECT hash, part_count, part_hash, block, block_commit FROM blocks WHERE height = $height";
         select.Parameters.AddWithValue("$height", height);
         using SqliteDataReader row = select.ExecuteReader();
-        return !row.Read() ? null : new StoredBlock(
-            height,
-            new BlockID
-            {
-                Hash = ByteString.CopyFrom(row.GetFieldValue<byte[]>(0)),
-                PartSetHeader = new PartSetHeader { Total = (uint)row.GetInt64(1), Hash = ByteString.CopyFrom(row.GetFieldValue<byte[]>(2)) },
-            },
-            row.GetFieldValue<byte[]>(3),
-            row.GetFieldValue<byte[]>(4));
+        return !row.Read() ? null
+            : row.GetValue(0) is byte[] { Length: BlockHash.Size } hash
+                && row.GetValue(1) is long and >= 0 and <= uint.MaxValue and var count
+                && row.GetValue(2) is byte[] { Length: BlockHash.Size } parts
+                && row.GetValue(3) is byte[] block
+                && row.GetValue(4) is byte[] commit
+            ? new StoredBlock(
+                height,
+                new BlockID
+                {
+                    Hash = UnsafeByteOperations.UnsafeWrap(hash),
+                    PartSetHeader = new PartSetHeader { Total = (uint)count, Hash = UnsafeByteOperations.UnsafeWrap(parts) },
+                },
+                block,
+                commit)
+            : throw Damaged(Path, $"the row of block {height} is none of a block");
     }
 
     private static void Execute(SqliteConnection connection, string sql)

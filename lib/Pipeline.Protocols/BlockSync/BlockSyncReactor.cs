@@ -1,6 +1,8 @@
 using System.Buffers;
+using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using Pipeline.Dataflow;
+using Pipeline.Protocols.Types;
 using Pipeline.Reactors;
 using Pipeline.Wire;
 
@@ -16,27 +18,43 @@ public sealed class BlockSyncReactor : Reactor<Message>
     private const byte BlockResponseTag = 0x1a;
     private const byte BlockTag = 0x0a;
 
-    private static readonly ChannelDescriptor<Message> Blocks = StandardChannels.BlockSync;
+    // All others have two numbers at most.
+    private const int MaxOtherSize = 64;
+
+    // Of one peer within a status interval; nodes of the reference send one when they connect.
+    private const int MaxUnaskedStatuses = 10;
+
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(100);
 
     private readonly BlockSyncOptions _options;
     private readonly IBlockStore? _store;
     private readonly TimeProvider _time;
+    private readonly ChannelDescriptor<Message> _channel;
+    private readonly BlockSyncMetrics _metrics = new();
+    private Meter? _meter;
 
     // Guards what is known of peers, and the run. Held for a moment, never while calling out.
     private readonly Lock _gate = new();
     private readonly List<SyncPeer> _peers = [];
     private SyncRun? _run;
+    private bool _isStopped;
 
     /// <summary>Makes a reactor.</summary>
     /// <param name="options">Bounds; null for the defaults.</param>
     /// <param name="store">The blocks that others are answered from; null: this node has none for others.</param>
     /// <param name="time">The clock; null for the system's.</param>
     public BlockSyncReactor(BlockSyncOptions? options = null, IBlockStore? store = null, TimeProvider? time = null)
-        : base("BLOCKSYNC", Blocks)
+        : this(options ?? new(), store, time ?? TimeProvider.System, ChannelFor(options ?? new()))
     {
-        _options = options ?? new();
+    }
+
+    private BlockSyncReactor(BlockSyncOptions options, IBlockStore? store, TimeProvider time, ChannelDescriptor<Message> channel)
+        : base("BLOCKSYNC", channel)
+    {
+        _options = options;
         _store = store;
-        _time = time ?? TimeProvider.System;
+        _time = time;
+        _channel = channel;
     }
 
     /// <summary>How far the sync is that runs, or the last one was.</summary>
@@ -55,17 +73,19 @@ public sealed class BlockSyncReactor : Reactor<Message>
     /// Fetches blocks from all peers, and yields each once it is verified, in order. Ends after the last that is wanted, or when peers have no more. No more is fetched
     /// than there is room for, so a consumer that takes its time slows the peers. One sync at a time.
     /// </summary>
-    /// <exception cref="BlockSyncException">No peer has what is wanted, or the chain has got to validators that are not known.</exception>
+    /// <exception cref="ArgumentException">There are no validators, or there is no such first block.</exception>
+    /// <exception cref="BlockStoreException">The block to go on after is damaged, or of another network.</exception>
+    /// <exception cref="BlockSyncException">No peer has what is wanted, the chain has got to validators that are not known, or the node has stopped.</exception>
     /// <exception cref="InvalidOperationException">Another sync runs.</exception>
     public async IAsyncEnumerable<VerifiedBlock> SyncAsync(BlockSyncRequest request, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(request);
-        SyncRun run;
+        SyncRun run = new(request, _options, _time, _gate, _peers, _channel, (peer, why) => Switch.MarkBad(peer.Peer, why), _metrics);
         lock (_gate)
         {
-            _run = run = _run is { IsOver: false }
-                ? throw new InvalidOperationException("A block sync runs already; there is one at a time.")
-                : new SyncRun(request, _options, _time, _gate, _peers, (peer, why) => Switch.MarkBad(peer, why));
+            _run = _run is { IsOver: false } ? throw new InvalidOperationException("A block sync runs already; there is one at a time.")
+                : _isStopped ? throw Stopped()
+                : run;
         }
 
         try
@@ -84,13 +104,19 @@ public sealed class BlockSyncReactor : Reactor<Message>
 
     /// <summary>
     /// Fetches blocks, see <see cref="SyncAsync"/>, into a store: as many at a time as have come, at most 64 and about 8 MiB. The store has the blocks that came before also when this fails or is cancelled.
+    /// When it has blocks, the sync goes on after them.
     /// </summary>
-    /// <exception cref="BlockStoreException">The store cannot keep them.</exception>
+    /// <exception cref="ArgumentException">What is asked for makes no sense, or is to go on after another block than the store's last.</exception>
+    /// <exception cref="BlockStoreException">The store cannot keep them, or its last block is damaged.</exception>
+    /// <exception cref="BlockSyncException">As for <see cref="SyncAsync"/>.</exception>
+    /// <exception cref="InvalidOperationException">Another sync runs.</exception>
     public async Task SyncToAsync(IBlockStore store, BlockSyncRequest request, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(store);
+        ArgumentNullException.ThrowIfNull(request);
         const int MostAtOnce = 64;
         const long MostBytesAtOnce = 8 << 20;
+        request = await GoOnAsync(store, request, cancellationToken).ConfigureAwait(false);
         List<StoredBlock> batch = new(MostAtOnce);
         using CancellationTokenSource ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         IAsyncEnumerator<VerifiedBlock> blocks = SyncAsync(request, ending.Token).GetAsyncEnumerator(CancellationToken.None);
@@ -134,14 +160,43 @@ public sealed class BlockSyncReactor : Reactor<Message>
     }
 
     /// <inheritdoc />
+    protected override ValueTask OnStartAsync(CancellationToken cancellationToken)
+    {
+        _meter = _metrics.Show(_options.MeterFactory, Switch.NodeInfo, () =>
+        {
+            lock (_gate)
+            {
+                return _run is { IsOver: false } run ? run.Progress : null;
+            }
+        });
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc />
+    protected override ValueTask OnStopAsync()
+    {
+        SyncRun? run;
+        lock (_gate)
+        {
+            _isStopped = true;
+            run = _run;
+        }
+
+        run?.Fail(Stopped());
+        _meter?.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc />
     protected override ValueTask InitPeerAsync(IPeer peer, CancellationToken cancellationToken)
     {
-        SyncPeer known = new(peer, _options.MaxWaitingRequests);
+        SyncPeer known = new(peer, _options);
         peer.Items.Set(SyncPeer.Key, known);
         known.Serving = ServeAsync(known);
         lock (_gate)
         {
             _peers.Add(known);
+            _run?.Add(known);
         }
 
         return ValueTask.CompletedTask;
@@ -150,9 +205,9 @@ public sealed class BlockSyncReactor : Reactor<Message>
     /// <inheritdoc />
     protected override ValueTask AddPeerAsync(IPeer peer, CancellationToken cancellationToken)
     {
-        if (_store is not null && peer.HasChannel(Blocks.Id))
+        if (_store is not null && peer.HasChannel(_channel.Id))
         {
-            peer.TrySend(Blocks, StatusMessage());
+            peer.TrySend(_channel, StatusMessage());
         }
 
         if (peer.Items.TryGet(SyncPeer.Key, out SyncPeer? known))
@@ -173,7 +228,7 @@ public sealed class BlockSyncReactor : Reactor<Message>
                 _peers.Remove(known);
             }
 
-            Run?.Remove(known);
+            Run?.Remove(known, reason);
             known.Requests.Writer.TryComplete();
             await known.Serving.ConfigureAwait(false);
         }
@@ -182,31 +237,41 @@ public sealed class BlockSyncReactor : Reactor<Message>
     /// <inheritdoc />
     protected override RawVerdict Inspect(Envelope raw)
     {
-        if (raw.Data.IsEmpty || raw.Data.Span[0] != BlockResponseTag)
+        if (!raw.Peer.Items.TryGet(SyncPeer.Key, out SyncPeer? known))
         {
-            return RawVerdict.Accept;
+            return RawVerdict.Ignore;
         }
 
-        if (raw.Data.Length > _options.MaxBlockSize)
+        // A message says what it is by its last field, not its first; so what does not begin with a block must be too short to bring one.
+        if (raw.Data.IsEmpty || raw.Data.Span[0] != BlockResponseTag)
         {
-            return RawVerdict.Reject($"An answer with a block has {raw.Data.Length} bytes, where {_options.MaxBlockSize} are allowed.");
+            return raw.Data.Length <= MaxOtherSize ? RawVerdict.Accept : Reject("malformed", $"It has {raw.Data.Length} bytes and does not begin with a block; no other has more than {MaxOtherSize}.");
         }
 
         lock (_gate)
         {
-            return raw.Peer.Items.TryGet(SyncPeer.Key, out SyncPeer? known) && known.Asked.Count + known.Late.Count > 0
-                ? RawVerdict.Accept
-                : RawVerdict.Reject("A block came that was not asked for.");
+            if (known.Owed.Count + known.OwedBefore.Count > 0)
+            {
+                return RawVerdict.Accept;
+            }
+        }
+
+        return Reject("unasked", "A block came that was not asked for.");
+
+        RawVerdict Reject(string fault, string why)
+        {
+            _metrics.Fault(fault);
+            Run?.Dismiss(known);
+            return RawVerdict.Reject(why);
         }
     }
 
     /// <inheritdoc />
     protected override ValueTask ReceiveAsync(Envelope<Message> envelope, CancellationToken cancellationToken)
     {
-        Message message = envelope.Message;
-        if (envelope.Peer.Items.TryGet(SyncPeer.Key, out SyncPeer? peer) && Handle(peer, message, envelope.Data.Length) is { } violation)
+        if (envelope.Peer.Items.TryGet(SyncPeer.Key, out SyncPeer? peer))
         {
-            Switch.MarkBad(envelope.Peer, violation);
+            Handle(peer, envelope.Message, envelope.Data.Length);
         }
 
         return ValueTask.CompletedTask;
@@ -223,110 +288,208 @@ public sealed class BlockSyncReactor : Reactor<Message>
         }
     }
 
-    // What the peer did wrong, if it did.
-    private string? Handle(SyncPeer peer, Message message, int size)
+    private static BlockSyncException Stopped() => new("The node has stopped, so that no more blocks can come.");
+
+    private static ChannelDescriptor<Message> ChannelFor(BlockSyncOptions options)
+    {
+        // What nobody knows is left out of what is kept and hashed, as the reference does.
+        ChannelDescriptor<Message> standard = StandardChannels.BlockSync;
+        return new ChannelDescriptor<Message>(standard.Id, standard.Name, standard.Parser.WithDiscardUnknownFields(true))
+        {
+            Priority = standard.Priority,
+            SendQueueCapacity = standard.SendQueueCapacity,
+            MaxMessageSize = Math.Max(MaxOtherSize, options.MaxBlockSize),
+        };
+    }
+
+    private static async ValueTask<BlockSyncRequest> GoOnAsync(IBlockStore store, BlockSyncRequest request, CancellationToken cancellationToken)
+    {
+        BlockRange range = store.Range;
+        return range.IsEmpty ? request
+            : request.Last is null ? request with
+            {
+                Last = await store.LoadAsync(range.Height, cancellationToken).ConfigureAwait(false)
+                    ?? throw new BlockStoreException($"The store says that it has the blocks from {range.Base} to {range.Height}, and does not have the last."),
+            }
+            : request.Last.Height == range.Height ? request
+            : throw new ArgumentException($"The store has the blocks from {range.Base} to {range.Height}, so a sync into it cannot go on after block {request.Last.Height}.", nameof(request));
+    }
+
+    private void Handle(SyncPeer peer, Message message, int size)
     {
         switch (message.SumCase)
         {
             case Message.SumOneofCase.StatusRequest:
-                return Queue(peer, SyncPeer.Status);
+                Queue(peer, SyncPeer.Status);
+                break;
+
+            case Message.SumOneofCase.BlockRequest when message.BlockRequest.Height <= 0:
+                Ban(peer, $"A block of height {message.BlockRequest.Height} was asked for.");
+                break;
 
             case Message.SumOneofCase.BlockRequest:
-                return message.BlockRequest.Height <= 0
-                    ? $"A block of height {message.BlockRequest.Height} was asked for."
-                    : Queue(peer, message.BlockRequest.Height);
+                Queue(peer, message.BlockRequest.Height);
+                break;
 
             case Message.SumOneofCase.StatusResponse:
-                StatusResponse status = message.StatusResponse;
-                if (status.Base < 0 || status.Height < status.Base)
-                {
-                    return $"The peer says that it has the blocks from {status.Base} to {status.Height}.";
-                }
-
-                lock (_gate)
-                {
-                    peer.Range = new BlockRange(status.Base, status.Height);
-                    peer.StatusAskedAt = null;
-                }
-
-                Run?.OnStatus();
-                return null;
+                TakeStatus(peer, message.StatusResponse);
+                break;
 
             case Message.SumOneofCase.NoBlockResponse:
                 long missing = message.NoBlockResponse.Height;
-                if (TakeAsked(peer, missing) is null)
+                if (TryTake(peer, missing, out _))
                 {
-                    return $"The peer says that it has no block {missing}, which it was not asked for.";
+                    Run?.OnMissing(peer, missing);
+                }
+                else
+                {
+                    StopUnasked(peer, $"The peer says that it has no block {missing}, which it was not asked for.");
                 }
 
-                Run?.OnMissing(peer, missing);
-                return null;
+                break;
 
             case Message.SumOneofCase.BlockResponse:
-                long height = message.BlockResponse.Block?.Header?.Height ?? 0;
-                if (TakeAsked(peer, height) is not { } latency)
-                {
-                    return $"A block of height {height} came that was not asked for.";
-                }
-
-                peer.Peer.MarkUseful();
-                Run?.OnBlock(peer, height, message.BlockResponse.Block!, size, latency);
-                return null;
+                TakeBlock(peer, message.BlockResponse, size);
+                break;
 
             default:
-                return "A message of block sync says nothing that is known.";
+                Ban(peer, "A message of block sync says nothing that is known.");
+                break;
         }
     }
 
-    // How long the answer took; null when it was not asked for.
-    private TimeSpan? TakeAsked(SyncPeer peer, long height)
+    private void TakeStatus(SyncPeer peer, StatusResponse status)
+    {
+        if (status.Base < 0 || status.Height < status.Base)
+        {
+            Ban(peer, $"The peer says that it has the blocks from {status.Base} to {status.Height}.");
+            return;
+        }
+
+        BlockRange range = new(status.Base, status.Height);
+        bool isNews;
+        lock (_gate)
+        {
+            long now = _time.GetTimestamp();
+            if (peer.StatusesOwed > 0)
+            {
+                peer.StatusAskedAt = --peer.StatusesOwed == 0 ? null : peer.StatusAskedAt;
+                isNews = true;
+            }
+            else
+            {
+                // What is left out is asked for before long.
+                (int count, long since) = peer.UnaskedStatuses;
+                bool isNewTime = count == 0 || _time.GetElapsedTime(since, now) >= _options.StatusInterval;
+                peer.UnaskedStatuses = isNewTime ? (1, now) : (count + 1, since);
+                if (peer.UnaskedStatuses.Count > MaxUnaskedStatuses)
+                {
+                    return;
+                }
+
+                isNews = peer.Range != range;
+            }
+
+            peer.Range = range;
+        }
+
+        if (isNews)
+        {
+            Run?.OnStatus();
+        }
+    }
+
+    private void TakeBlock(SyncPeer peer, BlockResponse response, int size)
+    {
+        Block? block = response.Block;
+        long height = block?.Header?.Height ?? 0;
+        int signatures = Math.Max(block?.LastCommit?.Signatures.Count ?? 0, response.ExtCommit?.ExtendedSignatures.Count ?? 0);
+        if (!TryTake(peer, height, out TimeSpan? latency))
+        {
+            StopUnasked(peer, $"A block of height {height} came that was not asked for.");
+        }
+        else if (signatures > TrustedValidators.MaxCount)
+        {
+            Ban(peer, $"Block {height} came with {signatures} signatures, where there are {TrustedValidators.MaxCount} validators at most.");
+        }
+        else
+        {
+            peer.Peer.MarkUseful();
+            Run?.OnBlock(peer, height, block!, size, latency);
+        }
+    }
+
+    private bool TryTake(SyncPeer peer, long height, out TimeSpan? latency)
     {
         lock (_gate)
         {
-            return peer.Asked.Remove(height, out long askedAt) ? _time.GetElapsedTime(askedAt)
-                : peer.Late.Remove(height) ? _options.RequestTimeout
-                : null;
+            long now = _time.GetTimestamp();
+            bool isOwed = peer.TryTake(height, now, out long? askedAt);
+            latency = askedAt is { } at ? _time.GetElapsedTime(at, now) : null;
+            return isOwed;
         }
     }
 
-    private string? Queue(SyncPeer peer, long request) => peer.Requests.Writer.TryWrite(request) || peer.Peer.Stopped.IsCancellationRequested
-        ? null
-        : $"More than {_options.MaxWaitingRequests} requests wait to be answered.";
+    private void Ban(SyncPeer peer, string why)
+    {
+        _metrics.Fault("malformed");
+        Run?.Dismiss(peer);
+        Switch.MarkBad(peer.Peer, why);
+    }
+
+    // No node that keeps the rules does that; but what it says of the chain may be true, so it is no lie.
+    private void StopUnasked(SyncPeer peer, string why)
+    {
+        Run?.Dismiss(peer);
+        Stop(peer, "unasked", why);
+    }
+
+    private void Stop(SyncPeer peer, string fault, string why)
+    {
+        _metrics.Fault(fault);
+        peer.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, why));
+    }
+
+    private void Queue(SyncPeer peer, long request)
+    {
+        if (!peer.Requests.Writer.TryWrite(request) && !peer.Peer.Stopped.IsCancellationRequested)
+        {
+            Stop(peer, "too_many_requests", $"More than {_options.MaxWaitingRequests} requests wait to be answered.");
+        }
+    }
 
     // Apart from the receiving, so that a peer that does not read what it asked for can still answer what it was asked.
     private async Task ServeAsync(SyncPeer peer)
     {
+        CancellationToken stopped = peer.Peer.Stopped;
         try
         {
             double tokens = _options.MaxAnswersPerSecond;
             long at = _time.GetTimestamp();
-            await foreach (long request in peer.Requests.Reader.ReadAllAsync(peer.Peer.Stopped).ConfigureAwait(false))
+            await foreach (long request in peer.Requests.Reader.ReadAllAsync(stopped).ConfigureAwait(false))
             {
                 long now = _time.GetTimestamp();
                 tokens = Math.Min(_options.MaxAnswersPerSecond, tokens + (_time.GetElapsedTime(at, now).TotalSeconds * _options.MaxAnswersPerSecond)) - 1;
                 at = now;
                 if (tokens < 0)
                 {
-                    await Task.Delay(TimeSpan.FromSeconds(-tokens / _options.MaxAnswersPerSecond), _time, peer.Peer.Stopped).ConfigureAwait(false);
+                    await Task.Delay(TimeSpan.FromSeconds(-tokens / _options.MaxAnswersPerSecond), _time, stopped).ConfigureAwait(false);
                 }
 
-                if (request == SyncPeer.Status)
+                using SerializedMessage answer = await AnswerAsync(request, stopped).ConfigureAwait(false);
+                while (await peer.Peer.SendAsync(answer, timeout: null, stopped).ConfigureAwait(false) == SendResult.QueueFull)
                 {
-                    await peer.Peer.SendAsync(Blocks, StatusMessage(), cancellationToken: peer.Peer.Stopped).ConfigureAwait(false);
-                }
-                else
-                {
-                    await SendBlockAsync(peer.Peer, request).ConfigureAwait(false);
+                    // It reads slowly, and has its answer when it has read those before.
+                    await Task.Delay(RetryDelay, _time, stopped).ConfigureAwait(false);
                 }
             }
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (stopped.IsCancellationRequested)
         {
             // The peer has gone.
         }
         catch (Exception e)
         {
-            // A store may throw anything; as everywhere, that stops the peer that it was about.
             peer.Peer.Stop(new DisconnectReason(DisconnectKind.ReactorFailed, $"Reactor '{Name}' could not answer: {e.Message}", e));
         }
     }
@@ -337,23 +500,55 @@ public sealed class BlockSyncReactor : Reactor<Message>
         return new Message { StatusResponse = new StatusResponse { Base = range.Base, Height = range.Height } };
     }
 
-    private async ValueTask SendBlockAsync(IPeer peer, long height)
+    // Serialised once, whatever it takes to send it: while it waits for room nothing else is held.
+    private async ValueTask<SerializedMessage> AnswerAsync(long request, CancellationToken stopped)
     {
-        StoredBlock? block = _store is null ? null : await _store.LoadAsync(height, peer.Stopped).ConfigureAwait(false);
-        if (block is null)
+        if (request == SyncPeer.Status)
         {
-            await peer.SendAsync(Blocks, new Message { NoBlockResponse = new NoBlockResponse { Height = height } }, cancellationToken: peer.Stopped).ConfigureAwait(false);
-            return;
+            _metrics.Answer("status");
+            return SerializedMessage.Create(_channel, StatusMessage());
         }
 
-        // The block goes as it is kept: to parse it only to serialise it again would take longer than to seal it.
-        int inner = 1 + Varint.Length((ulong)block.Block.Length) + block.Block.Length;
-        int length = 1 + Varint.Length((ulong)inner) + inner;
+        StoredBlock? block = null;
+        string? none = "none";
+        try
+        {
+            block = _store is null ? null : await _store.LoadAsync(request, stopped).ConfigureAwait(false);
+        }
+        catch (Exception) when (!stopped.IsCancellationRequested)
+        {
+            // A store may throw anything. That it cannot be read is not the fault of those who ask.
+            none = "unreadable";
+        }
+
+        none = block is null ? none : FindFault(block);
+        _metrics.Answer(none ?? "block");
+        if (none is null)
+        {
+            return Serialize(block!.Block.Span);
+        }
+
+        return SerializedMessage.Create(_channel, new Message { NoBlockResponse = new NoBlockResponse { Height = request } });
+    }
+
+    // A damaged block would be taken for a lie. All of it is not hashed for each who asks, which would take a good part of the time that sending it takes.
+    private string? FindFault(StoredBlock block) =>
+        LengthOf(block.Block.Length) > _channel.MaxMessageSize ? "too_large" : CheckedBlock.FitsItsHeader(block) ? null : "damaged";
+
+    // The block goes as it is kept: to parse it only to serialise it again would take longer than to seal it.
+    private SerializedMessage Serialize(ReadOnlySpan<byte> block)
+    {
+        int length = LengthOf(block.Length);
         byte[] bytes = ArrayPool<byte>.Shared.Rent(length);
         try
         {
-            Write(bytes.AsSpan(0, length), inner, block.Block.Span);
-            await peer.SendAsync(Blocks, bytes.AsSpan(0, length), cancellationToken: peer.Stopped).ConfigureAwait(false);
+            int at = 0;
+            bytes[at++] = BlockResponseTag;
+            at += Varint.Write(bytes.AsSpan(at), (ulong)InnerLengthOf(block.Length));
+            bytes[at++] = BlockTag;
+            at += Varint.Write(bytes.AsSpan(at), (ulong)block.Length);
+            block.CopyTo(bytes.AsSpan(at));
+            return SerializedMessage.Create(_channel, bytes.AsSpan(0, length));
         }
         finally
         {
@@ -361,13 +556,7 @@ public sealed class BlockSyncReactor : Reactor<Message>
         }
     }
 
-    private static void Write(Span<byte> bytes, int inner, ReadOnlySpan<byte> block)
-    {
-        int at = 0;
-        bytes[at++] = BlockResponseTag;
-        at += Varint.Write(bytes[at..], (ulong)inner);
-        bytes[at++] = BlockTag;
-        at += Varint.Write(bytes[at..], (ulong)block.Length);
-        block.CopyTo(bytes[at..]);
-    }
+    private static int InnerLengthOf(int block) => 1 + Varint.Length((ulong)block) + block;
+
+    private static int LengthOf(int block) => 1 + Varint.Length((ulong)InnerLengthOf(block)) + InnerLengthOf(block);
 }

@@ -50,6 +50,11 @@ public enum BlockFaultKind
 
     /// <summary>The chain has got to validators that are not known; they have to be named to go on.</summary>
     UnknownValidators,
+
+    /// <summary>
+    /// The first block does not link to the one that is trusted: whoever sent it lied, or the block that is trusted is not of this chain.
+    /// </summary>
+    WrongStart,
 }
 
 /// <summary>Why a block is not verified.</summary>
@@ -62,7 +67,7 @@ public sealed record BlockFault(BlockFaultKind Kind, string Message);
 /// the last commit of the one after by more than two thirds of their power. Not safe for concurrent use, but for <see cref="FindCommitFault"/>.
 /// </summary>
 /// <remarks>
-/// Blame is exact. A commit in the upper block that its validators did not sign is the upper block's fault, since an honest node has only blocks whose
+/// Blame is exact once a block has been verified; the first may not fit because of what was said to be trusted. A commit in the upper block that its validators did not sign is the upper block's fault, since an honest node has only blocks whose
 /// last commit is valid; a valid commit for another block than the lower one is the lower one's.
 /// </remarks>
 public sealed class BlockVerifier
@@ -72,6 +77,9 @@ public sealed class BlockVerifier
     private ByteString _validatorsHash;
     private BlockID? _last;
 
+    // Whether _last is what was given, and not a block that was verified here.
+    private bool _isStart;
+
     /// <summary>Makes a verifier.</summary>
     /// <param name="chainId">The network.</param>
     /// <param name="validators">
@@ -79,6 +87,7 @@ public sealed class BlockVerifier
     /// </param>
     /// <param name="last">The last block that is trusted already, to go on after; null to begin anywhere.</param>
     /// <exception cref="ArgumentException">There are no validators.</exception>
+    /// <exception cref="BlockStoreException">The last block is damaged, or of another network.</exception>
     public BlockVerifier(string chainId, IReadOnlyList<TrustedValidators> validators, StoredBlock? last = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(chainId);
@@ -93,9 +102,31 @@ public sealed class BlockVerifier
         _validatorsHash = ByteString.CopyFrom(validators[0].Hash.Span);
         if (last is not null)
         {
-            _last = last.Id;
-            _validatorsHash = Block.Parser.ParseFrom(last.Block.Span).Header.NextValidatorsHash;
+            (_last, _isStart) = (last.Id, true);
+            _validatorsHash = ReadHeader(last).NextValidatorsHash;
         }
+    }
+
+    // The header of a block as it was kept, once it is sure that it is that block's.
+    private Header ReadHeader(StoredBlock last)
+    {
+        Header? header = null;
+        try
+        {
+            header = Block.Parser.ParseFrom(last.Block.Span).Header;
+        }
+        catch (InvalidProtocolBufferException)
+        {
+            // It is as if it had none.
+        }
+
+        string? fault = header is not { NextValidatorsHash.Length: BlockHash.Size } ? "its bytes are no block"
+            : header.Height != last.Height ? $"its bytes are those of block {header.Height}"
+            : !last.Id.Hash.Span.SequenceEqual(BlockHash.OfHeader(header)) || !BlockHash.OfParts(last.Block.Span).Equals(last.Id.PartSetHeader) ? "its bytes have another hash than its id"
+            : header.ChainId != _chainId ? $"it is of network '{header.ChainId}', not of '{_chainId}'"
+            : null;
+        return fault is null ? header! : throw new BlockStoreException(
+            $"Block {last.Height}, which is to be gone on after, cannot be used as it is kept: {fault}. Restore the store that it is from, or sync again into a new one.");
     }
 
     /// <summary>Checks the signatures that an upper block has for the lower one, which takes nearly all the time. Safe for concurrent use.</summary>
@@ -122,7 +153,7 @@ public sealed class BlockVerifier
         ArgumentNullException.ThrowIfNull(next);
         Header header = block.Block.Header;
         fault = header.ChainId != _chainId ? new BlockFault(BlockFaultKind.WrongBlock, $"Block {block.Height} is of another network.")
-            : _last is not null && !header.LastBlockId.Equals(_last) ? new(BlockFaultKind.WrongBlock, $"Block {block.Height} does not link to the one before it.")
+            : _last is not null && !header.LastBlockId.Equals(_last) ? WrongLink(block)
             : header.ValidatorsHash != _validatorsHash ? WrongValidators(block)
             : !_known.ContainsKey(_validatorsHash) ? new(
                 BlockFaultKind.UnknownValidators,
@@ -135,10 +166,16 @@ public sealed class BlockVerifier
             return null;
         }
 
-        _last = block.Id;
+        (_last, _isStart) = (block.Id, false);
         _validatorsHash = header.NextValidatorsHash;
         return new VerifiedBlock(block, next.Block.LastCommit);
     }
+
+    private BlockFault WrongLink(CheckedBlock block) => _isStart
+        ? new BlockFault(
+            BlockFaultKind.WrongStart,
+            $"Block {block.Height} does not link to the block {Convert.ToHexString(_last!.Hash.Span)} that is to be gone on after: it is a lie, or that block, as it is kept, is not of this chain.")
+        : new(BlockFaultKind.WrongBlock, $"Block {block.Height} does not link to the one before it.");
 
     private BlockFault WrongValidators(CheckedBlock block) => _last is null
         ? new BlockFault(

@@ -28,6 +28,9 @@ public sealed class TrustedValidators
     /// <summary>The most validators in a set: 10,000, as in the reference.</summary>
     public const int MaxCount = 10_000;
 
+    // What the reference sends for no time: the first second of the year 1.
+    private const long NoTime = -62135596800;
+
     /// <summary>Makes a set.</summary>
     /// <param name="validators">1 to <see cref="MaxCount"/>, in any order; no key twice.</param>
     /// <exception cref="ArgumentException">There are none or too many, a key comes twice, a power is not positive, or the sum is too large.</exception>
@@ -76,7 +79,7 @@ public sealed class TrustedValidators
     /// </summary>
     /// <param name="json">The JSON, in UTF-8.</param>
     /// <param name="chainId">The <c>chain_id</c> beside the validators; null when there is none.</param>
-    /// <exception cref="FormatException">It holds no such set; the message says what is wrong.</exception>
+    /// <exception cref="FormatException">It holds no such set, or a part of one, as RPC answers in pages; the message says what is wrong.</exception>
     public static TrustedValidators Parse(Stream json, out string? chainId)
     {
         ArgumentNullException.ThrowIfNull(json);
@@ -97,6 +100,12 @@ public sealed class TrustedValidators
             throw new FormatException("It has no \"validators\", or an empty list of them.");
         }
 
+        if (found.Total > validators.Length)
+        {
+            throw new FormatException(
+                $"It has {validators.Length} of {found.Total} validators, a page of them. Ask for all with per_page=100; when there are more, put the lists of all pages into one, {{\"validators\": [...]}}.");
+        }
+
         try
         {
             return new TrustedValidators(validators.Select(static (one, index) => Read(one, index)));
@@ -110,7 +119,11 @@ public sealed class TrustedValidators
     /// <summary>Says what is wrong with a commit as a proof that more than two thirds of the voting power are for its block.</summary>
     /// <param name="chainId">The network.</param>
     /// <param name="commit">The commit.</param>
-    /// <returns>The fault as a sentence; null when the commit proves it. No more signatures are checked than are needed.</returns>
+    /// <returns>
+    /// The fault as a sentence; null when the commit proves it. Every signature in it is checked, also those that are not needed and those of validators who voted for no
+    /// block, so that nothing in a commit that is kept or passed on is anybody's invention.
+    /// </returns>
+    /// <remarks>Source: <c>VerifyCommit</c> in <c>types/validation.go</c> of the reference, and <c>CommitSig.ValidateBasic</c> in <c>types/block.go</c>.</remarks>
     public string? FindFault(string chainId, Commit commit)
     {
         ArgumentNullException.ThrowIfNull(commit);
@@ -119,35 +132,47 @@ public sealed class TrustedValidators
             return $"The commit of block {commit.Height} has {commit.Signatures.Count} signatures of {All.Length} validators.";
         }
 
+        // No more than the sum of all powers, of which three times are still less than 64 bits hold.
         long power = 0;
         for (int i = 0; i < All.Length; i++)
         {
             CommitSig signature = commit.Signatures[i];
-            if (signature.BlockIdFlag != BlockIDFlag.Commit)
+            if (FindFault(chainId, commit, signature, All[i]) is { } fault)
             {
-                continue;
+                return $"Signature {i} in the commit of block {commit.Height} {fault}.";
             }
 
-            TrustedValidator validator = All[i];
-            if (!signature.ValidatorAddress.Span.SequenceEqual(validator.Address.Span))
-            {
-                return $"Signature {i} in the commit of block {commit.Height} is said to be of {Convert.ToHexStringLower(signature.ValidatorAddress.Span[..Math.Min(NodeId.Size, signature.ValidatorAddress.Length)])}, where {Convert.ToHexStringLower(validator.Address.Span)} stands.";
-            }
-
-            byte[] signed = BlockHash.SignBytes(chainId, SignedMsgType.Precommit, commit.Height, commit.Round, commit.BlockId, signature.Timestamp);
-            if (!validator.Key.Verify(signed, signature.Signature.Span))
-            {
-                return $"Signature {i} in the commit of block {commit.Height} is not one of {Convert.ToHexStringLower(validator.Address.Span)}.";
-            }
-
-            power += validator.Power;
-            if (power * 3 > TotalPower * 2)
-            {
-                return null;
-            }
+            power += signature.BlockIdFlag == BlockIDFlag.Commit ? All[i].Power : 0;
         }
 
-        return $"The commit of block {commit.Height} is signed by {power} of {TotalPower} voting power, which is not more than two thirds.";
+        return power * 3 > TotalPower * 2
+            ? null
+            : $"The commit of block {commit.Height} is signed by {power} of {TotalPower} voting power, which is not more than two thirds.";
+    }
+
+    private static string? FindFault(string chainId, Commit commit, CommitSig signature, TrustedValidator validator)
+    {
+        switch (signature.BlockIdFlag)
+        {
+            case BlockIDFlag.Absent:
+                return signature is { ValidatorAddress.IsEmpty: true, Signature.IsEmpty: true, Timestamp: { Seconds: NoTime, Nanos: 0 } }
+                    ? null
+                    : "is said to be absent, and has an address, a time or a signature";
+
+            case BlockIDFlag.Commit or BlockIDFlag.Nil when !signature.ValidatorAddress.Span.SequenceEqual(validator.Address.Span):
+                return $"is said to be of {Convert.ToHexStringLower(signature.ValidatorAddress.Span[..Math.Min(NodeId.Size, signature.ValidatorAddress.Length)])}, where {Convert.ToHexStringLower(validator.Address.Span)} stands";
+
+            case BlockIDFlag.Commit or BlockIDFlag.Nil when signature.Timestamp is null:
+                return "has no time";
+
+            case BlockIDFlag.Commit or BlockIDFlag.Nil:
+                BlockID? votedFor = signature.BlockIdFlag == BlockIDFlag.Commit ? commit.BlockId : null;
+                byte[] signed = BlockHash.SignBytes(chainId, SignedMsgType.Precommit, commit.Height, commit.Round, votedFor, signature.Timestamp);
+                return validator.Key.Verify(signed, signature.Signature.Span) ? null : $"is not one of {Convert.ToHexStringLower(validator.Address.Span)}";
+
+            default:
+                return $"is of the unknown kind {(int)signature.BlockIdFlag}";
+        }
     }
 
     private static byte[] HashOf(ImmutableArray<TrustedValidator> validators)
@@ -184,6 +209,7 @@ public sealed class TrustedValidators
 internal sealed record GenesisJson(
     [property: JsonPropertyName("chain_id")] string? ChainId,
     [property: JsonPropertyName("validators")] ValidatorJson[]? Validators,
+    [property: JsonPropertyName("total")] long? Total,
     [property: JsonPropertyName("genesis")] GenesisJson? Genesis,
     [property: JsonPropertyName("result")] GenesisJson? Result);
 

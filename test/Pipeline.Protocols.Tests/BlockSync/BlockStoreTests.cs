@@ -86,14 +86,45 @@ public sealed class BlockStoreTests
     }
 
     [Test]
-    public async Task What_was_cancelled_is_not_kept_in_part()
+    public async Task When_one_of_some_blocks_cannot_be_kept_none_is()
     {
         using SqliteBlockStore store = SqliteBlockStore.Open(FileName, _chain.ChainId);
         await _chain.FillAsync(store, to: 1);
+        Change("CREATE TRIGGER no_third BEFORE INSERT ON blocks WHEN NEW.height = 3 BEGIN SELECT RAISE(ABORT, 'not the third'); END");
 
-        Assert.That(async () => await store.AppendAsync([_chain[2], _chain[3]], new CancellationToken(canceled: true)), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(async () => await store.AppendAsync([_chain[2], _chain[3]]), Throws.TypeOf<BlockStoreException>().With.Message.Contain("not the third"));
         Assert.That(store.Range, Is.EqualTo(new BlockRange(1, 1)));
+        Assert.That(await store.LoadAsync(2), Is.Null);
+        Change("DROP TRIGGER no_third");
         Assert.That(async () => await store.AppendAsync([_chain[2], _chain[3]]), Throws.Nothing);
+    }
+
+    [Test]
+    public async Task What_another_process_adds_is_seen()
+    {
+        using SqliteBlockStore served = SqliteBlockStore.Open(FileName, _chain.ChainId);
+        using SqliteBlockStore synced = SqliteBlockStore.Open(FileName);
+        Assert.That(served.Range.IsEmpty, Is.True);
+        await _chain.FillAsync(synced, to: 3);
+
+        Assert.That(served.Range, Is.EqualTo(new BlockRange(1, 3)));
+        Assert.That(await served.LoadAsync(3), Is.EqualTo(_chain[3]).Using<StoredBlock>(BlockVerifierTests.AreEqual));
+        await served.AppendAsync([_chain[4]]);
+        Assert.That(synced.Range.Height, Is.EqualTo(4));
+    }
+
+    [TestCase("hash = 7")]
+    [TestCase("part_count = -1")]
+    [TestCase("part_count = 'many'")]
+    [TestCase("block = NULL")]
+    public async Task A_row_that_is_none_of_a_block_is_called_damaged(string change)
+    {
+        using SqliteBlockStore store = SqliteBlockStore.Open(FileName, _chain.ChainId);
+        await _chain.FillAsync(store);
+        Change($"ALTER TABLE blocks RENAME TO strict; CREATE TABLE blocks (height INTEGER PRIMARY KEY, hash, part_count, part_hash, block, block_commit); INSERT INTO blocks SELECT * FROM strict; UPDATE blocks SET {change} WHERE height = 3");
+
+        Assert.That(async () => await store.LoadAsync(3), Throws.TypeOf<BlockStoreException>().With.Message.Contain("the row of block 3 is none of a block"));
+        Assert.That(async () => await store.LoadAsync(4), Throws.Nothing);
     }
 
     [Test]
@@ -135,7 +166,9 @@ public sealed class BlockStoreTests
 
         Change("DELETE FROM blocks WHERE height = 3");
 
-        Assert.That(() => SqliteBlockStore.Open(FileName), Throws.TypeOf<BlockStoreException>().With.Message.Contain("of the 5 blocks from 1 to 5 it has 4"));
+        using SqliteBlockStore damaged = SqliteBlockStore.Open(FileName);
+        Assert.That(async () => await damaged.LoadAsync(3), Throws.TypeOf<BlockStoreException>().With.Message.Contain("it has lost block 3"));
+        Assert.That(await damaged.LoadAsync(4), Is.Not.Null);
     }
 
     private void Change(string sql)

@@ -38,12 +38,40 @@ public sealed class BlockVerifierTests
     }
 
     [Test]
-    public void A_block_of_another_chain_cannot_follow_a_trusted_one()
+    public void A_block_of_another_chain_cannot_follow_a_trusted_one_which_may_be_the_wrong_one()
     {
         using SignedChain other = new(blocks: 4, transactions: 1);
-        BlockVerifier verifier = new(_chain.ChainId, [_chain.Validators], _chain[2]);
+        BlockVerifier verifier = new(_chain.ChainId, [_chain.Validators], _chain[1]);
 
+        Assert.That(FaultOf(verifier, other.Block(2), other.Block(3)), Is.EqualTo(BlockFaultKind.WrongStart));
+        Assert.That(verifier.TryVerify(Check(_chain.Block(2)), Check(_chain.Block(3)), out _), Is.Not.Null);
         Assert.That(FaultOf(verifier, other.Block(3), other.Block(4)), Is.EqualTo(BlockFaultKind.WrongBlock));
+    }
+
+    private IEnumerable<(StoredBlock Last, string Reason)> Damaged()
+    {
+        StoredBlock good = _chain[2];
+        byte[] changed = good.Block.ToArray();
+        changed[^1] ^= 1;
+        yield return (good with { Block = new byte[100] }, "its bytes are no block");
+        yield return (good with { Block = ReadOnlyMemory<byte>.Empty }, "its bytes are no block");
+        yield return (good with { Block = changed }, "its bytes have another hash than its id");
+        yield return (good with { Id = _chain[1].Id }, "its bytes have another hash than its id");
+        yield return (good with { Height = 3 }, "its bytes are those of block 2");
+    }
+
+    [Test]
+    public void A_trusted_block_that_is_damaged_is_refused_with_a_reason()
+    {
+        Assert.Multiple(() =>
+        {
+            foreach ((StoredBlock last, string reason) in Damaged())
+            {
+                Assert.That(() => new BlockVerifier(_chain.ChainId, [_chain.Validators], last), Throws.TypeOf<BlockStoreException>().With.Message.Contain(reason));
+            }
+
+            Assert.That(() => new BlockVerifier("other", [_chain.Validators], _chain[2]), Throws.TypeOf<BlockStoreException>().With.Message.Contain("of network 'signed-chain', not of 'other'"));
+        });
     }
 
     [Test]
@@ -86,8 +114,7 @@ public sealed class BlockVerifierTests
         Dictionary<ByteString, CommitSig> byAddress = commit.Signatures.Where(one => one.BlockIdFlag == BlockIDFlag.Commit).ToDictionary(one => one.ValidatorAddress);
         Commit sorted = commit.Clone();
         sorted.Signatures.Clear();
-        sorted.Signatures.AddRange(even.All.Select(one => byAddress.GetValueOrDefault(ByteString.CopyFrom(one.Address.Span))
-            ?? new CommitSig { BlockIdFlag = BlockIDFlag.Absent, Timestamp = new() }));
+        sorted.Signatures.AddRange(even.All.Select(one => byAddress.GetValueOrDefault(ByteString.CopyFrom(one.Address.Span)) ?? SignedChain.Absent));
 
         Assert.That(even.FindFault(three.ChainId, sorted), Does.Contain("2 of 3"));
     }
@@ -99,6 +126,43 @@ public sealed class BlockVerifierTests
         commit.Signatures[1] = commit.Signatures[0];
 
         Assert.That(_chain.Validators.FindFault(_chain.ChainId, commit), Does.Contain("Signature 1"));
+    }
+
+    private static IEnumerable<TestCaseData<Action<CommitSig>, string>> Inventions() =>
+    [
+        new(last => last.Signature = ByteString.CopyFrom(new byte[64]), "Signature 3 in the commit of block 2 is not one of"),
+        new(last => last.Signature = ByteString.Empty, "is not one of"),
+        new(last => last.Signature = ByteString.CopyFrom([.. last.Signature.Span, 0]), "is not one of"),
+        new(last => last.Timestamp.Nanos++, "is not one of"),
+        new(last => last.Timestamp = null, "has no time"),
+        new(last => last.BlockIdFlag = BlockIDFlag.Nil, "is not one of"),
+        new(last => last.BlockIdFlag = BlockIDFlag.Unknown, "unknown kind 0"),
+        new(last => last.BlockIdFlag = (BlockIDFlag)4, "unknown kind 4"),
+        new(last => last.BlockIdFlag = BlockIDFlag.Absent, "said to be absent"),
+        new(last => { last.MergeFrom(SignedChain.Absent); last.ValidatorAddress = ByteString.Empty; }, "said to be absent"),
+        new(last => { last.MergeFrom(SignedChain.Absent); last.Signature = ByteString.Empty; }, "said to be absent"),
+        new(last => { last.BlockIdFlag = BlockIDFlag.Absent; (last.ValidatorAddress, last.Signature) = (ByteString.Empty, ByteString.Empty); }, "said to be absent"),
+        new(last => last.ValidatorAddress = ByteString.Empty, "is said to be of"),
+        new(last => last.ValidatorAddress = ByteString.CopyFrom([.. last.ValidatorAddress.Span, 1]), "is said to be of"),
+    ];
+
+    // 31 of 42 have signed before the last one, who is not needed.
+    [TestCaseSource(nameof(Inventions))]
+    public void A_signature_that_is_not_needed_cannot_be_invented(Action<CommitSig> change, string reason)
+    {
+        Commit commit = _chain.Sign(2, _chain[2].Id);
+        change(commit.Signatures[3]);
+
+        Assert.That(_chain.Validators.FindFault(_chain.ChainId, commit), Does.Contain(reason));
+    }
+
+    [Test]
+    public void A_vote_for_no_block_is_checked_as_well()
+    {
+        Commit commit = _chain.Sign(2, _chain[2].Id, i => i == 3 ? BlockIDFlag.Nil : BlockIDFlag.Commit);
+        commit.Signatures[3].Signature = _chain.Sign(2, _chain[2].Id).Signatures[3].Signature;
+
+        Assert.That(_chain.Validators.FindFault(_chain.ChainId, commit), Does.Contain("Signature 3"));
     }
 
     [Test]
@@ -201,6 +265,7 @@ public sealed class BlockVerifierTests
     [TestCase("""{"validators": [{}]}""", "no \"pub_key\"")]
     [TestCase("""{"validators": [{"pub_key": {"type": "tendermint/PubKeySecp256k1", "value": "AA=="}, "power": "1"}]}""", "only tendermint/PubKeyEd25519")]
     [TestCase("""{"validators": [{"pub_key": {"type": "tendermint/PubKeyEd25519", "value": "AA=="}, "power": "1"}]}""", "not base64 of 32 bytes")]
+    [TestCase("""{"result": {"block_height": "7", "validators": [{"pub_key": {"type": "tendermint/PubKeyEd25519", "value": "AA=="}, "voting_power": "1"}], "count": "1", "total": "50"}}""", "1 of 50 validators")]
     public void A_file_without_validators_is_refused_with_a_reason(string json, string reason) =>
         Assert.That(() => TrustedValidators.Parse(new MemoryStream(System.Text.Encoding.UTF8.GetBytes(json)), out _), Throws.TypeOf<FormatException>().With.Message.Contain(reason));
 

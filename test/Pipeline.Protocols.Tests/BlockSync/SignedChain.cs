@@ -34,6 +34,9 @@ public sealed class SignedChain : IDisposable
         }
     }
 
+    /// <summary>What stands in a commit for a validator that has not voted.</summary>
+    public static CommitSig Absent => new() { BlockIdFlag = BlockIDFlag.Absent, Timestamp = Timestamp.FromDateTime(DateTime.SpecifyKind(DateTime.MinValue, DateTimeKind.Utc)) };
+
     public string ChainId { get; }
 
     public TrustedValidators Validators { get; }
@@ -74,7 +77,7 @@ public sealed class SignedChain : IDisposable
             BlockIDFlag what = flag?.Invoke(i) ?? BlockIDFlag.Commit;
             Timestamp time = Timestamp.FromDateTime(Start.AddSeconds(height).AddMilliseconds(i));
             NodeKey key = _keys.Single(key => key.PublicKey.Equals(validators[i].Key));
-            commit.Signatures.Add(what == BlockIDFlag.Absent ? new CommitSig { BlockIdFlag = what, Timestamp = new() } : new CommitSig
+            commit.Signatures.Add(what == BlockIDFlag.Absent ? Absent : new CommitSig
             {
                 BlockIdFlag = what,
                 ValidatorAddress = ByteString.CopyFrom(validators[i].Address.Span),

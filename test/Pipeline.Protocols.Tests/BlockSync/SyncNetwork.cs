@@ -14,6 +14,16 @@ internal sealed class SyncNetwork : IAsyncDisposable
     private readonly MemoryNetwork _network = new();
     private readonly List<(Switch Node, NodeKey Key)> _nodes = [];
 
+    /// <summary>Waits for what other tasks are doing.</summary>
+    public static async Task UntilAsync(Func<bool> condition, CancellationToken cancellationToken)
+    {
+        while (!condition())
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            await Task.Yield();
+        }
+    }
+
     /// <summary>Starts a node; it has one reactor.</summary>
     public async Task<Switch> StartAsync(Reactor reactor)
     {
