@@ -142,7 +142,7 @@ public sealed class MempoolRelayReactor : Reactor
                 TimeSpan left = _options.SubmitTimeout - _options.TimeProvider.GetElapsedTime(start);
                 if (!await _log.WaitForRoomAsync(source: null, own.Data.Length, left, cancellationToken).ConfigureAwait(false))
                 {
-                    return SubmitResult.PoolFull;
+                    return _isRunning ? SubmitResult.PoolFull : SubmitResult.NotRunning;
                 }
             }
 
@@ -185,7 +185,7 @@ public sealed class MempoolRelayReactor : Reactor
     /// <inheritdoc />
     protected override async ValueTask OnStopAsync()
     {
-        _isRunning = false;
+        Close();
         _stopped.TrySetResult();
         await _expiring.ConfigureAwait(false);
         _told.Complete();
@@ -222,10 +222,17 @@ public sealed class MempoolRelayReactor : Reactor
     protected override async ValueTask RemovePeerAsync(IPeer peer, DisconnectReason reason)
     {
         ArgumentNullException.ThrowIfNull(peer);
+        ArgumentNullException.ThrowIfNull(reason);
         if (peer.Items.TryGet(_feed, out RelayFeed? feed))
         {
             await feed.Loop.ConfigureAwait(false);
             await feed.Answering.ConfigureAwait(false);
+            if (reason.Kind == DisconnectKind.SwitchStopped)
+            {
+                // Or what waits for room would get it, when there is nobody any more that it could be sent to.
+                Close();
+            }
+
             _log.Remove(feed);
         }
     }
@@ -351,7 +358,11 @@ public sealed class MempoolRelayReactor : Reactor
                 isDone = _log.TryAppend(seen, data, evict: true);
             }
 
-            Tell(transaction);
+            if (isDone)
+            {
+                Tell(transaction);
+            }
+
             return true;
         }
         finally
@@ -389,6 +400,12 @@ public sealed class MempoolRelayReactor : Reactor
         }
 
         return verdict;
+    }
+
+    private void Close()
+    {
+        _isRunning = false;
+        _log.Close();
     }
 
     private void Tell(in MempoolTransaction transaction)
@@ -529,28 +546,31 @@ public sealed class MempoolRelayReactor : Reactor
 
     private async ValueTask SendAsync(RelayFeed feed, List<RelayTransaction> transactions)
     {
-        List<byte[]> bytes = new(transactions.Count);
-        _log.CopyBytes(CollectionsMarshal.AsSpan(transactions), bytes);
-        for (int start = 0; start < bytes.Count;)
+        // One message's bytes at a time: what is only to be sent later may leave the pool until then, and its memory with it.
+        List<byte[]> bytes = [];
+        for (int done = 0; ; bytes.Clear())
         {
-            int count = 1;
-            long size = bytes[start].Length;
-            while (start + count < bytes.Count
-                && count < _options.MaxBatchTransactions
-                && size + bytes[start + count].Length <= _options.MaxBatchBytes
-                && TransactionsCodec.MaxLength(count + 1, size + bytes[start + count].Length) <= _channel.MaxMessageSize)
+            ReadOnlySpan<RelayTransaction> left = CollectionsMarshal.AsSpan(transactions)[done..];
+            _log.TakeBytes(ref left, bytes, _channel.MaxMessageSize);
+            done = transactions.Count - left.Length;
+            if (bytes.Count == 0)
             {
-                size += bytes[start + count++].Length;
+                return;
             }
 
-            byte[] buffer = ArrayPool<byte>.Shared.Rent(TransactionsCodec.MaxLength(count, size));
-            int length = TransactionsCodec.Write(buffer, CollectionsMarshal.AsSpan(bytes).Slice(start, count));
-            using SerializedMessage serialized = SerializedMessage.Create(_channel, buffer.AsSpan(0, length));
-            ArrayPool<byte>.Shared.Return(buffer);
+            using SerializedMessage serialized = Serialize(bytes);
             await SendAsync(feed, serialized).ConfigureAwait(false);
-            Interlocked.Add(ref _sent, count);
-            start += count;
+            Interlocked.Add(ref _sent, bytes.Count);
         }
+    }
+
+    private SerializedMessage Serialize(List<byte[]> transactions)
+    {
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(TransactionsCodec.MaxLength(transactions.Count, transactions.Sum(bytes => (long)bytes.Length)));
+        int length = TransactionsCodec.Write(buffer, CollectionsMarshal.AsSpan(transactions));
+        SerializedMessage serialized = SerializedMessage.Create(_channel, buffer.AsSpan(0, length));
+        ArrayPool<byte>.Shared.Return(buffer);
+        return serialized;
     }
 
     // Until there is room: the peer takes what it takes, and what it is too slow for leaves the pool.
@@ -576,7 +596,10 @@ public sealed class MempoolRelayReactor : Reactor
         _ = _stopped.Task.ContinueWith(_ => timer.Dispose(), TaskScheduler.Default);
         while (await timer.WaitForNextTickAsync().ConfigureAwait(false))
         {
-            _log.Expire();
+            foreach ((RelayFeed feed, int owed) in _log.Expire() ?? [])
+            {
+                Stop(feed, "undelivered", $"It has announced {owed} transactions, and sent none of them when it was asked.");
+            }
         }
     }
 
@@ -586,8 +609,9 @@ public sealed class MempoolRelayReactor : Reactor
         {
             await work().ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (feed.Peer.Stopped.IsCancellationRequested)
+        catch (OperationCanceledException e) when (feed.Peer.Stopped.IsCancellationRequested || e.CancellationToken == feed.Peer.Stopped)
         {
+            // Also one that is still being sent what waits for it.
         }
         catch (Exception e)
         {
@@ -618,6 +642,11 @@ public sealed class MempoolRelayReactor : Reactor
         meter.CreateObservableCounter("pipeline_mempool_transactions_total", Outcomes, unit, "Transactions that came or were submitted, by what became of them.");
         meter.CreateObservableCounter("pipeline_mempool_sent_total", () => new Measurement<long>(Status.Sent, chain), unit, "Transactions sent, counted for each peer.");
         meter.CreateObservableCounter("pipeline_mempool_missed_total", () => new Measurement<long>(Status.Missed, chain), unit, "Transactions that peers were too slow for.");
+        meter.CreateObservableCounter(
+            "pipeline_mempool_undelivered_total",
+            () => new Measurement<long>(Status.Undelivered, chain),
+            unit,
+            "Transactions that peers announced and did not send in time, counted for each that was asked.");
         meter.CreateObservableCounter("pipeline_mempool_faults_total", Faults, "{fault}", "Peers that were stopped or banned for what they sent.");
         return meter;
 

@@ -33,6 +33,9 @@ public sealed record MempoolRelayStatus
     /// <summary>Transactions that a peer missed, counted for each: they had to make room before it took them.</summary>
     public long Missed { get; init; }
 
+    /// <summary>Transactions that a peer announced and did not send within <see cref="MempoolRelayOptions.RequestTimeout"/>, counted for each that was asked.</summary>
+    public long Undelivered { get; init; }
+
     /// <summary>Accepted transactions that a reader of <see cref="MempoolRelayReactor.ReadAcceptedAsync"/> missed, because it was too slow.</summary>
     public long Unread { get; init; }
 }

@@ -55,6 +55,12 @@ internal sealed class RelayFeed(IPeer peer, bool announces)
     /// <summary>How many it has been asked for.</summary>
     public int Requested { get; set; }
 
+    /// <summary>How many more it has announced and not sent in time than it has sent since.</summary>
+    public int Owed { get; set; }
+
+    /// <summary>When it last sent something, or first did not, while it owes anything.</summary>
+    public long OwesSince { get; set; }
+
     /// <summary>The transactions that it asks for.</summary>
     public Queue<TransactionHash> Asked { get; } = [];
 

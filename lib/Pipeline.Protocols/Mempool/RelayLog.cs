@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Pipeline.Protocols.Mempool;
 
 /// <summary>
-/// What has been seen, and the pool of what is to be sent: a log that the feed of each peer reads at its own pace. A full pool makes room by its oldest
-/// transaction, once a peer other than its sender has it, or there is no such peer.
+/// What has been seen, and the pool of what is to be sent: a log that the feed of each peer reads at its own pace. A full pool makes room by what is needed least,
+/// see <see cref="PoolRank"/>.
 /// </summary>
 internal sealed class RelayLog(MempoolRelayOptions options)
 {
@@ -14,30 +14,39 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     // Of one peer, and not dealt with; its own pool would have to be larger than the default to want more.
     private const int MaxAsked = 10_000;
 
-    // The log is longer than the pool by this factor, because what leaves the pool leaves a gap.
+    // The log is longer than the pool by this factor, because what leaves the pool leaves a gap, and closing gaps costs as much as the log is long.
     private const int Sparseness = 4;
 
+    // For how many timeouts a peer may send nothing of all that it owes.
+    private const int MaxTimeoutsOwing = 5;
+
     // Guarded by _gate, as the state of transactions and feeds. Invariant: _known has exactly the transactions that are in the ring of the cache, or held: being
-    // checked, or in the pool. The pool is what is not null of _items[i % length] for _first <= i < _end: _count transactions of _bytes bytes, of which _unsettled
-    // are not settled, and the others in _settled, where there may be some that have left. _requests are those not in _known that a peer has been asked for, and
-    // _reserved is how many of those have come and are being checked: for both there is room, in the pool and in _items, unless they were forced.
-    // No code of others is called with the lock held.
+    // checked, or in the pool. The pool is what is not null of _items[i % length] for _first <= i < _end: _count transactions of _bytes bytes, each in the list
+    // of its rank; _unsettledBytes are those of the ranks that no other peer has. _requests are those not in _known that a peer has been asked for, and
+    // _reserved is how many of those have come and are being checked: together, and with what is unsettled, they fit into the pool, unless they were forced.
+    // _present has the slots of _feeds. No code of others is called with the lock held.
     private readonly Lock _gate = new();
     private readonly Dictionary<TransactionHash, RelayTransaction> _known = [];
     private readonly Dictionary<TransactionHash, Request> _requests = [];
     private readonly RelayTransaction?[] _cache = new RelayTransaction?[options.CacheSize];
     private readonly RelayTransaction?[] _items = new RelayTransaction?[Sparseness * options.MaxPoolTransactions];
-    private readonly Queue<RelayTransaction> _settled = [];
+    private readonly LinkedList<RelayTransaction>[] _ranks = [.. Enum.GetValues<PoolRank>().Select(_ => new LinkedList<RelayTransaction>())];
     private readonly List<RelayFeed> _feeds = [];
+    private SlotSet _present;
     private int _nextCached;
     private long _first;
     private long _end;
     private int _count;
     private long _bytes;
-    private int _unsettled;
+    private long _unsettledBytes;
     private int _reserved;
     private long _missed;
+    private long _undelivered;
     private bool _isStuck;
+    private bool _isClosed;
+
+    // What a transaction that was asked for is taken to have: what those before it had, the last ones most; at first so much that the pool is full of both at once.
+    private double _expectedBytes = (double)options.MaxPoolBytes / options.MaxPoolTransactions;
     private TaskCompletionSource? _progress;
 
     public enum Sighting
@@ -48,6 +57,16 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         /// <summary>The peer itself had sent it before.</summary>
         Repeat,
     }
+
+    // An eighth of the pool is for this node's own, however much peers announce.
+    private int ForOwn { get; } = Math.Max(1, options.MaxPoolTransactions / 8);
+
+    // What one peer can be asked for when nobody else is.
+    private int MostOwed => (options.MaxPoolTransactions - ForOwn) / 2;
+
+    private int Unsettled => _ranks[(int)PoolRank.Unsettled].Count + _ranks[(int)PoolRank.OwnUnsettled].Count;
+
+    private int Coming => _requests.Count + _reserved;
 
     public MempoolRelayStatus Read()
     {
@@ -60,6 +79,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 Remembered = _known.Count,
                 Requested = _requests.Count,
                 Missed = _missed,
+                Undelivered = _undelivered,
             };
         }
     }
@@ -81,6 +101,17 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             }
 
             _feeds.Add(feed);
+            _present.TryAdd(feed.Slot);
+        }
+    }
+
+    /// <summary>The node stops: nothing more is put into the pool.</summary>
+    public void Close()
+    {
+        lock (_gate)
+        {
+            _isClosed = true;
+            Signal();
         }
     }
 
@@ -91,18 +122,19 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         lock (_gate)
         {
             _feeds.Remove(feed);
+            _present.Remove(feed.Slot);
             foreach (RelayTransaction transaction in _known.Values)
             {
                 transaction.Forget(feed);
-                if (transaction is { Bytes: not null, IsSettled: false } && !IsWaitedFor(transaction))
+                if (transaction.Bytes is not null)
                 {
-                    Settle(transaction);
+                    Rank(transaction);
                 }
             }
 
             foreach ((TransactionHash hash, Request request) in _requests)
             {
-                request.Next = request.Next == feed ? null : request.Next;
+                request.Others.Remove(feed.Slot);
                 if (request.Asked == feed)
                 {
                     AskNext(hash, request, now);
@@ -133,6 +165,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 {
                     transaction.TryAddHolder(feed);
                     transaction.TryAddSender(feed);
+                    Credit(feed, now);
                 }
 
                 Reserve(transaction, wasRequested);
@@ -153,7 +186,13 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             }
 
             HasIt(feed, transaction);
-            return transaction.TryAddSender(feed) ? Sighting.Duplicate : Sighting.Repeat;
+            if (!transaction.TryAddSender(feed))
+            {
+                return Sighting.Repeat;
+            }
+
+            Credit(feed, now);
+            return Sighting.Duplicate;
         }
     }
 
@@ -175,27 +214,29 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         }
     }
 
-    /// <summary>Puts a transaction into the pool; false when there is no room.</summary>
+    /// <summary>Puts a transaction into the pool; false when there is no room, or the node stops.</summary>
     /// <param name="transaction">The transaction.</param>
     /// <param name="bytes">Its bytes.</param>
-    /// <param name="evict">Whether the oldest makes room, whoever has not taken it.</param>
+    /// <param name="evict">Whether others make room, whoever has not taken them.</param>
     public bool TryAppend(RelayTransaction transaction, byte[] bytes, bool evict)
     {
         lock (_gate)
         {
-            if (!evict && !transaction.IsReserved && !HasRoom(transaction.From, bytes.Length))
+            if (_isClosed || (!evict && !transaction.IsReserved && !HasRoom(transaction.From, bytes.Length, isForced: false)))
             {
                 return false;
             }
 
             // Of what was asked for nobody knew the size, and what was forced has no room at all.
             Reserve(transaction, false);
-            while (_count >= options.MaxPoolTransactions || IsFullFor(bytes.Length))
+            while (_count >= options.MaxPoolTransactions || (_count > 0 && _bytes + bytes.Length > options.MaxPoolBytes))
             {
-                if (!TryEvict())
-                {
-                    Evict(ItemAt(_first)!);
-                }
+                Evict(_ranks.First(rank => rank.Count > 0).First!.Value);
+            }
+
+            if (_end - _first >= _items.Length)
+            {
+                CloseGaps();
             }
 
             transaction.Bytes = bytes;
@@ -203,12 +244,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             _items[_end++ % _items.Length] = transaction;
             _count++;
             _bytes += bytes.Length;
-            CountUnsettled(transaction, 1);
-            if (transaction.IsSettled || !IsWaitedFor(transaction))
-            {
-                Settle(transaction);
-            }
-
+            _expectedBytes += (bytes.Length - _expectedBytes) / 64;
+            Rank(transaction);
             foreach (RelayFeed feed in _feeds)
             {
                 feed.Wake();
@@ -223,7 +260,9 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     /// <param name="size">Its bytes.</param>
     /// <param name="timeout">The longest wait.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
-    /// <returns>False when there was none in time; for a peer's transaction at once, when nobody has taken anything since the last time.</returns>
+    /// <returns>
+    /// False when there was none in time, or the node stops; for a peer's transaction at once, when nobody has taken anything since the last time and it may be forced.
+    /// </returns>
     public async ValueTask<bool> WaitForRoomAsync(RelayFeed? source, int size, TimeSpan timeout, CancellationToken cancellationToken)
     {
         long start = options.TimeProvider.GetTimestamp();
@@ -232,12 +271,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             Task progress;
             lock (_gate)
             {
-                if (HasRoom(source, size))
+                if (HasRoom(source, size, isForced: false))
                 {
                     return true;
                 }
 
-                if (_isStuck && source is not null)
+                if (_isClosed || (_isStuck && source is not null && HasRoom(source, size, isForced: true)))
                 {
                     return false;
                 }
@@ -254,7 +293,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             {
                 lock (_gate)
                 {
-                    _isStuck = source is not null;
+                    // A peer that owes too much waits for itself.
+                    _isStuck |= source is not null && HasRoom(source, size, isForced: true);
                     return false;
                 }
             }
@@ -268,7 +308,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             Task progress;
             lock (_gate)
             {
-                if (_unsettled == 0)
+                if (Unsettled == 0)
                 {
                     return;
                 }
@@ -318,21 +358,30 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         }
     }
 
-    /// <summary>The bytes of transactions that are still there; of the others it is counted that the peer missed them.</summary>
-    public void CopyBytes(ReadOnlySpan<RelayTransaction> batch, List<byte[]> bytes)
+    /// <summary>The next message's worth of transactions that are still there; of the others it is counted that the peer missed them.</summary>
+    /// <param name="batch">The transactions; those that were looked at are taken off.</param>
+    /// <param name="bytes">Gets the bytes of each.</param>
+    /// <param name="maxLength">The longest message.</param>
+    public void TakeBytes(ref ReadOnlySpan<RelayTransaction> batch, List<byte[]> bytes, int maxLength)
     {
         lock (_gate)
         {
-            foreach (RelayTransaction transaction in batch)
+            long size = 0;
+            for (; !batch.IsEmpty && bytes.Count < options.MaxBatchTransactions; batch = batch[1..])
             {
-                if (transaction.Bytes is { } data)
-                {
-                    bytes.Add(data);
-                }
-                else
+                if (batch[0].Bytes is not { } data)
                 {
                     _missed++;
+                    continue;
                 }
+
+                size += data.Length;
+                if (bytes.Count > 0 && (size > options.MaxBatchBytes || TransactionsCodec.MaxLength(bytes.Count + 1, size) > maxLength))
+                {
+                    return;
+                }
+
+                bytes.Add(data);
             }
         }
     }
@@ -356,7 +405,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     /// <summary>Says of the first of the announced hashes which are wanted.</summary>
     /// <param name="feed">Who has them.</param>
     /// <param name="hashes">The hashes.</param>
-    /// <param name="isForced">Whether some are taken although there is no room.</param>
+    /// <param name="isForced">Whether they are taken although the pool is full of what nobody takes.</param>
     /// <param name="wanted">Gets a bit for each.</param>
     /// <returns>Of how many it is said: those after them there is no room for.</returns>
     public int Answer(RelayFeed feed, ReadOnlySpan<byte> hashes, bool isForced, Span<byte> wanted)
@@ -366,7 +415,6 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         lock (_gate)
         {
             int count = hashes.Length / TransactionHash.Size;
-            int allowed = isForced ? Math.Max(1, _items.Length / 4) : int.MaxValue;
             for (int i = 0; i < count; i++)
             {
                 TransactionHash hash = new(hashes.Slice(i * TransactionHash.Size, TransactionHash.Size));
@@ -378,10 +426,10 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 {
                     if (request.Asked != feed)
                     {
-                        request.Next ??= feed;
+                        request.Others.TryAdd(feed.Slot);
                     }
                 }
-                else if (isForced ? allowed-- > 0 : HasRoom(feed, 0))
+                else if (HasRoom(feed, 0, isForced))
                 {
                     _requests.Add(hash, new Request(feed, now));
                     feed.Requested++;
@@ -398,7 +446,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     }
 
     /// <summary>Gives up waiting for what was asked for too long ago, and asks others that have it.</summary>
-    public void Expire()
+    /// <returns>Peers that have announced much and sent nothing of it, with how much; null for none.</returns>
+    public List<(RelayFeed Feed, int Owed)>? Expire()
     {
         long now = options.TimeProvider.GetTimestamp();
         lock (_gate)
@@ -407,12 +456,25 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             {
                 if (options.TimeProvider.GetElapsedTime(request.AskedAt, now) >= options.RequestTimeout)
                 {
+                    _undelivered++;
+                    request.Asked.OwesSince = request.Asked.Owed++ == 0 ? now : request.Asked.OwesSince;
                     AskNext(hash, request, now);
                 }
             }
 
             // What is not waited for any more is room for others.
             Signal();
+            List<(RelayFeed, int)>? defaulters = null;
+            foreach (RelayFeed feed in _feeds)
+            {
+                if (feed.Owed >= MostOwed && options.TimeProvider.GetElapsedTime(feed.OwesSince, now) >= MaxTimeoutsOwing * options.RequestTimeout)
+                {
+                    (defaulters ??= []).Add((feed, feed.Owed));
+                    feed.OwesSince = now;
+                }
+            }
+
+            return defaulters;
         }
     }
 
@@ -456,12 +518,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         return true;
     }
 
-    /// <summary>The transactions that a peer has asked for, as far as they are in the pool.</summary>
+    /// <summary>The next transactions that a peer has asked for, as far as they are in the pool.</summary>
     public bool TakeAsked(RelayFeed feed, List<RelayTransaction> batch)
     {
         lock (_gate)
         {
-            while (feed.Asked.TryDequeue(out TransactionHash hash))
+            while (batch.Count < MaxAnnounced && feed.Asked.TryDequeue(out TransactionHash hash))
             {
                 if (_known.TryGetValue(hash, out RelayTransaction? transaction) && transaction.Bytes is not null)
                 {
@@ -512,37 +574,41 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
     private void HasIt(RelayFeed feed, RelayTransaction transaction)
     {
-        if (transaction.TryAddHolder(feed) && feed != transaction.From && !transaction.IsSettled)
+        if (transaction.TryAddHolder(feed))
         {
-            transaction.IsSettled = true;
+            transaction.IsSettled |= feed != transaction.From;
             if (transaction.Bytes is not null)
             {
-                Settle(transaction);
+                Rank(transaction);
             }
         }
     }
 
-    // Of one peer's at most half, so that it does not keep out all others. What is submitted waits while an eighth is on its way, wherever it came from: the
-    // pools of all nodes hold the same, so that there is room for what others submit, and nodes never wait for each other in a circle.
-    private bool HasRoom(RelayFeed? source, int size)
+    // For a peer no more than it leaves to others, who may be many: of an empty pool half. What it owes counts as if it were on its way. Who owes too much may show
+    // with one at a time that it delivers. Own transactions wait while an eighth of the pool is what no other has, wherever it came from: the pools of all nodes hold the
+    // same, so that there is room for what others submit, and nodes never wait for each other in a circle. What is only announced they do not wait for.
+    private bool HasRoom(RelayFeed? source, int size, bool isForced)
     {
-        int coming = _requests.Count + _reserved;
-        if (source is null
-            ? _unsettled + coming >= Math.Max(1, options.MaxPoolTransactions / 8)
-            : source.Unsettled + source.Requested >= options.MaxPoolTransactions / 2)
+        int taken = Coming + (isForced ? 0 : Unsettled);
+        if (source is null)
         {
-            return false;
+            if (Unsettled + _reserved >= ForOwn || taken >= options.MaxPoolTransactions)
+            {
+                return false;
+            }
         }
-
-        while (_count + coming >= options.MaxPoolTransactions || _end - _first + coming >= _items.Length || IsFullFor(size))
+        else
         {
-            if (!TryEvict())
+            int free = options.MaxPoolTransactions - ForOwn - taken;
+            int onItsWay = source.Requested + (isForced ? 0 : source.Unsettled);
+            if (free <= 0 || (onItsWay > 0 && onItsWay + source.Owed >= free))
             {
                 return false;
             }
         }
 
-        return true;
+        double bytes = (Coming * _expectedBytes) + (isForced ? 0 : _unsettledBytes);
+        return bytes == 0 || bytes + size <= options.MaxPoolBytes;
     }
 
     private void Reserve(RelayTransaction transaction, bool isReserved)
@@ -551,38 +617,48 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         transaction.IsReserved = isReserved;
     }
 
-    private bool IsFullFor(int size) => _end - _first >= _items.Length || (_count > 0 && _bytes + size > options.MaxPoolBytes);
-
-    private void Settle(RelayTransaction transaction)
+    // Into the list of its rank, which signals that there is room when it is no longer one of those that nobody else has.
+    private void Rank(RelayTransaction transaction)
     {
-        transaction.IsSettled = true;
-        CountUnsettled(transaction, -1);
-        _settled.Enqueue(transaction);
-        Progress();
-    }
-
-    private bool TryEvict()
-    {
-        while (_settled.TryDequeue(out RelayTransaction? settled))
+        bool isOwn = transaction.From is null;
+        PoolRank rank = transaction.IsKnownToAll(_present) ? PoolRank.Everybodys
+            : transaction.IsSettled ? (isOwn ? PoolRank.OwnSettled : PoolRank.Settled)
+            : isOwn ? PoolRank.OwnUnsettled : PoolRank.Unsettled;
+        LinkedList<RelayTransaction> list = _ranks[(int)rank];
+        if (transaction.Place.List == list)
         {
-            if (settled.Bytes is not null)
-            {
-                Evict(settled);
-                return true;
-            }
+            return;
         }
 
-        return false;
+        bool wasUnsettled = transaction.Place.List is not null && transaction.Rank >= PoolRank.Unsettled;
+        Unrank(transaction);
+        list.AddLast(transaction.Place);
+        transaction.Rank = rank;
+        CountUnsettled(transaction, 1);
+        if (wasUnsettled && rank < PoolRank.Unsettled)
+        {
+            Progress();
+        }
     }
 
-    private bool IsWaitedFor(RelayTransaction transaction) => _feeds.Exists(feed => !transaction.IsKnownTo(feed));
+    private void Unrank(RelayTransaction transaction)
+    {
+        if (transaction.Place.List is { } list)
+        {
+            list.Remove(transaction.Place);
+            CountUnsettled(transaction, -1);
+        }
+    }
 
     private void CountUnsettled(RelayTransaction transaction, int change)
     {
-        _unsettled += change;
-        if (transaction.From is { } from)
+        if (transaction.Rank >= PoolRank.Unsettled)
         {
-            from.Unsettled += change;
+            _unsettledBytes += change * transaction.Bytes!.Length;
+            if (transaction.From is { } from)
+            {
+                from.Unsettled += change;
+            }
         }
     }
 
@@ -601,7 +677,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
         _count--;
         _bytes -= transaction.Bytes!.Length;
-        CountUnsettled(transaction, transaction.IsSettled ? 0 : -1);
+        Unrank(transaction);
         transaction.Bytes = null;
         transaction.IsHeld = false;
         if (!transaction.IsCached)
@@ -610,17 +686,65 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         }
     }
 
+    // So that one transaction that nobody takes does not fill the log.
+    private void CloseGaps()
+    {
+        RelayFeed[] feeds = [.. _feeds.OrderBy(feed => feed.Position)];
+        int next = 0;
+        long to = _first;
+        for (long from = _first; from < _end; from++)
+        {
+            for (; next < feeds.Length && feeds[next].Position <= from; next++)
+            {
+                feeds[next].Position = to;
+            }
+
+            if (ItemAt(from) is { } transaction)
+            {
+                _items[from % _items.Length] = null;
+                _items[to % _items.Length] = transaction;
+                transaction.Sequence = to++;
+            }
+        }
+
+        foreach (RelayFeed feed in feeds.AsSpan(next))
+        {
+            feed.Position = to;
+        }
+
+        _end = to;
+    }
+
+    private static void Credit(RelayFeed feed, long now)
+    {
+        if (feed.Owed > 0)
+        {
+            feed.Owed--;
+            feed.OwesSince = now;
+        }
+    }
+
+    // Of those that have announced it, the one that keeps its word best; not one that does not even read what it is asked.
     private void AskNext(TransactionHash hash, Request request, long now)
     {
         request.Asked.Requested--;
-        if (request.Next is not { } next)
+        RelayFeed? next = null;
+        foreach (RelayFeed feed in _feeds)
+        {
+            if (request.Others.Contains(feed.Slot) && feed.ToAsk.Count < MaxAnnounced && !(next?.Owed <= feed.Owed))
+            {
+                next = feed;
+            }
+        }
+
+        if (next is null)
         {
             _requests.Remove(hash);
             return;
         }
 
         request.Asked = next;
-        request.Next = null;
+        request.Others.Remove(next.Slot);
         request.AskedAt = now;
         next.Requested++;
         next.ToAsk.Enqueue(hash);
@@ -641,13 +765,14 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         _progress = null;
     }
 
-    /// <summary>Who has been asked for a transaction, and who else has it.</summary>
+    /// <summary>Who has been asked for a transaction, and who else has announced it.</summary>
     private sealed class Request(RelayFeed asked, long askedAt)
     {
+        // Of peers that have not been asked.
+        public SlotSet Others;
+
         public RelayFeed Asked { get; set; } = asked;
 
         public long AskedAt { get; set; } = askedAt;
-
-        public RelayFeed? Next { get; set; }
     }
 }

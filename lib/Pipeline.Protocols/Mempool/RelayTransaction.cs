@@ -19,6 +19,11 @@ internal sealed class RelayTransaction(TransactionHash hash, RelayFeed? from, lo
 
     public long Sequence { get; set; }
 
+    /// <summary>Its place in the list of its rank, while it is in the pool.</summary>
+    public LinkedListNode<RelayTransaction> Place => field ??= new LinkedListNode<RelayTransaction>(this);
+
+    public PoolRank Rank { get; set; }
+
     /// <summary>Whether it is being checked, or is in the pool, so that it may not be forgotten.</summary>
     public bool IsHeld { get; set; } = true;
 
@@ -28,11 +33,13 @@ internal sealed class RelayTransaction(TransactionHash hash, RelayFeed? from, lo
     /// <summary>Whether the cache has it.</summary>
     public bool IsCached { get; set; }
 
-    /// <summary>Whether a peer that did not send it first has it, so that it may make room for others.</summary>
+    /// <summary>Whether a peer that did not send it first has it.</summary>
     public bool IsSettled { get; set; }
 
     /// <summary>Whether a peer has it, or is about to: it was sent in either direction, or announced.</summary>
     public bool IsKnownTo(RelayFeed feed) => _holders.Contains(feed.Slot);
+
+    public bool IsKnownToAll(in SlotSet feeds) => _holders.ContainsAll(feeds);
 
     public bool TryAddHolder(RelayFeed feed) => _holders.TryAdd(feed.Slot);
 
@@ -44,49 +51,23 @@ internal sealed class RelayTransaction(TransactionHash hash, RelayFeed? from, lo
         _holders.Remove(feed.Slot);
         _senders.Remove(feed.Slot);
     }
+}
 
-    // Most nodes have fewer peers than a word has bits.
-    private struct SlotSet
-    {
-        private const int Bits = 64;
-        private ulong _low;
-        private ulong[]? _high;
+/// <summary>In which order the transactions of a full pool make room.</summary>
+internal enum PoolRank
+{
+    /// <summary>All peers have it.</summary>
+    Everybodys,
 
-        public readonly bool Contains(int slot) => (Word(slot) >> (slot % Bits) & 1) != 0;
+    /// <summary>A peer other than its sender has it.</summary>
+    Settled,
 
-        public bool TryAdd(int slot)
-        {
-            if (Contains(slot))
-            {
-                return false;
-            }
+    /// <summary>The same, but of this node's own: who is not told it by this node may not be told by anybody.</summary>
+    OwnSettled,
 
-            ulong bit = 1UL << (slot % Bits);
-            if (slot < Bits)
-            {
-                _low |= bit;
-            }
-            else
-            {
-                Array.Resize(ref _high, Math.Max(_high?.Length ?? 0, slot / Bits));
-                _high[(slot / Bits) - 1] |= bit;
-            }
+    /// <summary>Nobody else has it: from here on only when there is no other way.</summary>
+    Unsettled,
 
-            return true;
-        }
-
-        public void Remove(int slot)
-        {
-            if (slot < Bits)
-            {
-                _low &= ~(1UL << slot);
-            }
-            else if (Contains(slot))
-            {
-                _high![(slot / Bits) - 1] &= ~(1UL << (slot % Bits));
-            }
-        }
-
-        private readonly ulong Word(int slot) => slot < Bits ? _low : _high is null || (slot / Bits) - 1 >= _high.Length ? 0 : _high[(slot / Bits) - 1];
-    }
+    /// <summary>The same, of this node's own.</summary>
+    OwnUnsettled,
 }

@@ -4,6 +4,7 @@ using Microsoft.Extensions.Time.Testing;
 using Pipeline.Dataflow;
 using Pipeline.Protocols.Mempool;
 using Pipeline.Testing;
+using static Pipeline.Protocols.Tests.Relaying.RelayBench;
 
 namespace Pipeline.Protocols.Tests.Relaying;
 
@@ -15,13 +16,13 @@ public sealed class MempoolRelayTests
     [Test, CancelAfter(30_000)]
     public async Task A_transaction_goes_to_all_but_who_sent_it_and_once(CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick);
+        await using RelayBench bench = await RelayBench.StartAsync(Quick);
         TestPeer a = await bench.ConnectPlainAsync();
         TestPeer b = await bench.ConnectPlainAsync();
         await bench.SendAsync(a, "tx");
         await bench.SendAsync(b, "tx");
         await bench.SendAsync(a, "end");
-        await Bench.UntilAsync(() => Received(b).Contains("end"), cancellationToken);
+        await UntilAsync(() => Received(b).Contains("end"), cancellationToken);
         Assert.Multiple(() =>
         {
             Assert.That(Received(a), Is.Empty);
@@ -41,7 +42,7 @@ public sealed class MempoolRelayTests
             Check = (transaction, _) => ValueTask.FromResult(transaction.Data.Span[0] == 'x' ? MempoolVerdict.Reject : MempoolVerdict.Accept),
         };
         MempoolRelayReactor relay;
-        await using (Bench bench = await Bench.StartAsync(options))
+        await using (RelayBench bench = await RelayBench.StartAsync(options))
         {
             relay = bench.Relay;
             Assert.That(await relay.SubmitAsync(Bytes("a"), cancellationToken), Is.EqualTo(SubmitResult.Accepted));
@@ -58,7 +59,7 @@ public sealed class MempoolRelayTests
     [Test, CancelAfter(30_000)]
     public async Task A_pool_that_nobody_takes_from_is_full_for_who_submits_who_may_try_again(CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick with { MaxPoolTransactions = 8, SubmitTimeout = TimeSpan.FromMilliseconds(20) });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 8, SubmitTimeout = TimeSpan.FromMilliseconds(20) });
         TestPeer slow = await bench.ConnectPlainAsync(new TestPeer(Plain()) { NextResult = SendResult.QueueFull });
         Assert.That(await bench.Relay.SubmitAsync(Bytes("1"), cancellationToken), Is.EqualTo(SubmitResult.Accepted));
         Assert.That(await bench.Relay.SubmitAsync(Bytes("2"), cancellationToken), Is.EqualTo(SubmitResult.PoolFull));
@@ -69,13 +70,13 @@ public sealed class MempoolRelayTests
         }
 
         Assert.That(again, Is.EqualTo(SubmitResult.Accepted));
-        await Bench.UntilAsync(() => Received(slow).Count == 2, cancellationToken);
+        await UntilAsync(() => Received(slow).Count == 2, cancellationToken);
     }
 
     [Test, CancelAfter(30_000)]
     public async Task A_peer_that_is_too_slow_misses_what_made_room_and_it_is_counted(CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick with { MaxPoolTransactions = 8, MaxHoldBack = TimeSpan.FromMilliseconds(1), MaxBatchTransactions = 1 });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 8, MaxHoldBack = TimeSpan.FromMilliseconds(1), MaxBatchTransactions = 1 });
         TestPeer from = await bench.ConnectPlainAsync();
         TestPeer slow = await bench.ConnectPlainAsync(new TestPeer(Plain()) { NextResult = SendResult.QueueFull });
         for (int i = 0; i < 50; i++)
@@ -85,21 +86,21 @@ public sealed class MempoolRelayTests
         }
 
         slow.NextResult = SendResult.Queued;
-        await Bench.UntilAsync(() => Received(slow).Contains("49"), cancellationToken);
+        await UntilAsync(() => Received(slow).Contains("49"), cancellationToken);
         Assert.That(bench.Relay.Status.Missed, Is.EqualTo(50 - Received(slow).Count).And.GreaterThan(30));
     }
 
     [Test, CancelAfter(30_000)]
     public async Task A_message_keeps_to_the_limits_of_a_batch(CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick with { MaxBatchTransactions = 3, MaxBatchBytes = 100 });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxBatchTransactions = 3, MaxBatchBytes = 100 });
         for (int i = 0; i < 40; i++)
         {
             await bench.Relay.SubmitAsync(Bytes(new string('x', 1 + (i * 5))), cancellationToken);
         }
 
         TestPeer peer = await bench.ConnectPlainAsync();
-        await Bench.UntilAsync(() => Received(peer).Count == 40, cancellationToken);
+        await UntilAsync(() => Received(peer).Count == 40, cancellationToken);
         foreach (Message message in peer.SentOn(StandardChannels.Mempool))
         {
             Assert.That(message.Txs.Txs_, Has.Count.InRange(1, 3));
@@ -111,7 +112,7 @@ public sealed class MempoolRelayTests
     public async Task A_check_can_reject_and_ban(CancellationToken cancellationToken)
     {
         int checks = 0;
-        await using Bench bench = await Bench.StartAsync(Quick with
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with
         {
             Check = (transaction, _) =>
             {
@@ -128,7 +129,7 @@ public sealed class MempoolRelayTests
         await bench.SendAsync(a, "bad", "never looked at");
         Assert.That((await a.Completion).Kind, Is.EqualTo(DisconnectKind.Misbehaved));
         Assert.That(bench.Switch.Bans, Has.Length.EqualTo(1));
-        await Bench.UntilAsync(() => Received(b).Contains("good"), cancellationToken);
+        await UntilAsync(() => Received(b).Contains("good"), cancellationToken);
         Assert.That(Received(b), Is.EqualTo(new[] { "good" }));
         Assert.That(checks, Is.EqualTo(3));
     }
@@ -137,7 +138,7 @@ public sealed class MempoolRelayTests
     public async Task A_check_that_throws_stops_the_peer_and_the_transaction_may_come_from_another(CancellationToken cancellationToken)
     {
         bool isBroken = true;
-        await using Bench bench = await Bench.StartAsync(Quick with
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with
         {
             Check = (_, _) => isBroken ? throw new InvalidOperationException("broken") : ValueTask.FromResult(MempoolVerdict.Accept),
         });
@@ -156,7 +157,7 @@ public sealed class MempoolRelayTests
         int running = 0;
         int most = 0;
         using SemaphoreSlim gate = new(0);
-        await using Bench bench = await Bench.StartAsync(Quick with
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with
         {
             MaxConcurrentChecks = 2,
             Check = async (_, token) =>
@@ -174,7 +175,7 @@ public sealed class MempoolRelayTests
             sending.Add(bench.SendAsync(await bench.ConnectPlainAsync(), $"{i}"));
         }
 
-        await Bench.UntilAsync(() => Volatile.Read(ref running) == 2, cancellationToken);
+        await UntilAsync(() => Volatile.Read(ref running) == 2, cancellationToken);
         gate.Release(6);
         await Task.WhenAll(sending).WaitAsync(cancellationToken);
         Assert.That(most, Is.EqualTo(2));
@@ -192,7 +193,7 @@ public sealed class MempoolRelayTests
     [TestCaseSource(nameof(Violations)), CancelAfter(30_000)]
     public async Task Who_sends_what_may_not_be_is_stopped(byte[] message, string why, CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick with { MaxTransactionBytes = 100, MaxReceivedTransactions = 10 });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxTransactionBytes = 100, MaxReceivedTransactions = 10 });
         TestPeer peer = await bench.ConnectPlainAsync();
         await bench.Switch.ReceiveAsync(peer, StandardChannels.Mempool, message);
         DisconnectReason reason = await peer.Completion.WaitAsync(cancellationToken);
@@ -204,7 +205,7 @@ public sealed class MempoolRelayTests
     public async Task Who_sends_the_same_again_and_again_is_banned_and_who_sends_what_others_sent_is_not(CancellationToken cancellationToken)
     {
         FakeTimeProvider time = new();
-        await using Bench bench = await Bench.StartAsync(Quick with { MaxRepeats = 5, TimeProvider = time });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxRepeats = 5, TimeProvider = time });
         TestPeer honest = await bench.ConnectPlainAsync();
         TestPeer flooder = await bench.ConnectPlainAsync();
         string[] some = [.. Enumerable.Range(0, 5).Select(i => $"{i}")];
@@ -223,13 +224,13 @@ public sealed class MempoolRelayTests
     public async Task What_one_announced_and_did_not_send_is_asked_of_another(CancellationToken cancellationToken)
     {
         FakeTimeProvider time = new();
-        await using Bench bench = await Bench.StartAsync(Quick with { TimeProvider = time });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { TimeProvider = time });
         TestPeer silent = await bench.Switch.ConnectAsync();
         TestPeer other = await bench.Switch.ConnectAsync();
         await bench.AnnounceAsync(silent, "tx");
-        await Bench.UntilAsync(() => Answers(silent).Count == 1, cancellationToken);
+        await UntilAsync(() => Answers(silent).Count == 1, cancellationToken);
         await bench.AnnounceAsync(other, "tx");
-        await Bench.UntilAsync(() => Answers(other).Count == 1, cancellationToken);
+        await UntilAsync(() => Answers(other).Count == 1, cancellationToken);
         Assert.That(Answers(silent)[0].Wanted.Span[0], Is.EqualTo(1));
         Assert.That(Answers(other)[0].Wanted.Span[0], Is.Zero);
         while (Asks(other).Count == 0)
@@ -247,27 +248,27 @@ public sealed class MempoolRelayTests
     [Test, CancelAfter(30_000)]
     public async Task What_was_asked_of_one_that_left_is_asked_of_another(CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick with { RequestTimeout = TimeSpan.FromMinutes(1) });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { RequestTimeout = TimeSpan.FromMinutes(1) });
         TestPeer leaving = await bench.Switch.ConnectAsync();
         TestPeer other = await bench.Switch.ConnectAsync();
         await bench.AnnounceAsync(leaving, "tx");
         await bench.AnnounceAsync(other, "tx");
         await bench.Switch.DisconnectAsync(leaving);
-        await Bench.UntilAsync(() => Asks(other).Count == 1, cancellationToken);
+        await UntilAsync(() => Asks(other).Count == 1, cancellationToken);
         Assert.That(Asks(other)[0], Is.EqualTo(Hashes("tx")));
     }
 
     [Test, CancelAfter(30_000)]
     public async Task Who_announces_gets_only_what_it_wants_and_what_it_asks_for_later(CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick);
+        await using RelayBench bench = await RelayBench.StartAsync(Quick);
         TestPeer peer = await bench.Switch.ConnectAsync();
         await bench.Relay.SubmitAsync(Bytes("1"), cancellationToken);
-        await Bench.UntilAsync(() => peer.SentOn(MempoolRelayReactor.RelayChannel).Count == 1, cancellationToken);
+        await UntilAsync(() => peer.SentOn(MempoolRelayReactor.RelayChannel).Count == 1, cancellationToken);
         Assert.That(peer.SentOn(MempoolRelayReactor.RelayChannel)[0].Have, Is.EqualTo(Hashes("1")));
         await bench.Switch.ReceiveAsync(peer, MempoolRelayReactor.RelayChannel, new RelayMessage { Answer = new() { Count = 1, Wanted = ByteString.CopyFrom(0) } });
         await bench.Switch.ReceiveAsync(peer, MempoolRelayReactor.RelayChannel, new RelayMessage { Ask = ByteString.CopyFrom([.. Hashes("2"), .. Hashes("1")]) });
-        await Bench.UntilAsync(() => Received(peer).Count == 1, cancellationToken);
+        await UntilAsync(() => Received(peer).Count == 1, cancellationToken);
         Assert.That(Received(peer), Is.EqualTo(new[] { "1" }));
     }
 
@@ -284,7 +285,7 @@ public sealed class MempoolRelayTests
     [TestCaseSource(nameof(RelayViolations)), CancelAfter(30_000)]
     public async Task Who_says_what_may_not_be_said_between_relays_is_stopped(RelayMessage message, CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick);
+        await using RelayBench bench = await RelayBench.StartAsync(Quick);
         TestPeer peer = await bench.Switch.ConnectAsync();
         await bench.Switch.ReceiveAsync(peer, MempoolRelayReactor.RelayChannel, message);
         Assert.That((await peer.Completion.WaitAsync(cancellationToken)).Kind, Is.EqualTo(DisconnectKind.ProtocolViolation));
@@ -293,10 +294,10 @@ public sealed class MempoolRelayTests
     [Test, CancelAfter(30_000)]
     public async Task Who_announces_more_before_the_answer_is_stopped(CancellationToken cancellationToken)
     {
-        await using Bench bench = await Bench.StartAsync(Quick with { MaxPoolTransactions = 4, MaxHoldBack = TimeSpan.FromMinutes(1) });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 4, MaxHoldBack = TimeSpan.FromMinutes(1) });
         TestPeer peer = await bench.Switch.ConnectAsync();
         await bench.AnnounceAsync(peer, "1", "2", "3");
-        await Bench.UntilAsync(() => Answers(peer).Count == 1, cancellationToken);
+        await UntilAsync(() => Answers(peer).Count == 1, cancellationToken);
         Assert.That(Answers(peer)[0].Count, Is.EqualTo(2), "half of the pool is for one peer");
         await bench.AnnounceAsync(peer, "3");
         Assert.That(peer.Stopped.IsCancellationRequested, Is.False);
@@ -307,7 +308,7 @@ public sealed class MempoolRelayTests
     [Test, CancelAfter(30_000)]
     public async Task Who_reads_what_is_accepted_gets_all_or_the_newest(CancellationToken cancellationToken)
     {
-        Bench bench = await Bench.StartAsync(Quick with { MaxPoolTransactions = 4 });
+        RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 4 });
         IAsyncEnumerable<MempoolTransaction> accepted = bench.Relay.ReadAcceptedAsync(cancellationToken);
         TestPeer peer = await bench.ConnectPlainAsync();
         for (int i = 0; i < 10; i++)
@@ -335,7 +336,7 @@ public sealed class MempoolRelayTests
         HashSet<string> expected = [.. messages.SelectMany(bytes => StandardChannels.Mempool.Parser.ParseFrom(bytes).Txs.Txs_).Select(tx => tx.ToBase64())];
 
         // What four peers had sent comes from one here, so that it repeats itself.
-        await using Bench bench = await Bench.StartAsync(Quick with { MaxRepeats = int.MaxValue });
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxRepeats = int.MaxValue });
         TestPeer from = await bench.ConnectPlainAsync();
         TestPeer to = await bench.ConnectPlainAsync();
         foreach (byte[] message in messages)
@@ -343,7 +344,7 @@ public sealed class MempoolRelayTests
             await bench.Switch.ReceiveAsync(from, StandardChannels.Mempool, message);
         }
 
-        await Bench.UntilAsync(() => bench.Relay.Status.Sent == expected.Count, cancellationToken);
+        await UntilAsync(() => bench.Relay.Status.Sent == expected.Count, cancellationToken);
         Assert.That(messages, Has.Length.GreaterThan(7_361));
         Assert.That(to.SentOn(StandardChannels.Mempool).SelectMany(message => message.Txs.Txs_).Select(tx => tx.ToBase64()), Is.EquivalentTo(expected));
         Assert.That(Received(from), Is.Empty);
@@ -354,7 +355,7 @@ public sealed class MempoolRelayTests
         await Gen.Select(Gen.Int[0, 3], Gen.Int[0, 15]).Array[1, 60].SampleAsync(
             async sends =>
             {
-                await using Bench bench = await Bench.StartAsync(Quick);
+                await using RelayBench bench = await RelayBench.StartAsync(Quick);
                 TestPeer[] peers = [.. await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => bench.ConnectPlainAsync()))];
                 HashSet<string>[] sent = [[], [], [], []];
                 Dictionary<string, int> first = [];
@@ -370,7 +371,7 @@ public sealed class MempoolRelayTests
                 {
                     TestPeer peer = peers[i];
                     HashSet<string> own = sent[i];
-                    await Bench.UntilAsync(() => first.Keys.Except(own).Except(Received(peer)).Any() == false, cancellationToken);
+                    await UntilAsync(() => first.Keys.Except(own).Except(Received(peer)).Any() == false, cancellationToken);
                     IReadOnlyList<string> received = Received(peer);
                     Assert.That(received, Is.Unique);
                     Assert.That(received.Where(tx => first[tx] == i), Is.Empty);
@@ -393,7 +394,7 @@ public sealed class MempoolRelayTests
                     SubmitTimeout = TimeSpan.FromMilliseconds(1),
                     MaxRepeats = 1000,
                 };
-                await using Bench bench = await Bench.StartAsync(options);
+                await using RelayBench bench = await RelayBench.StartAsync(options);
                 TestPeer[] peers = [.. await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => bench.ConnectPlainAsync()))];
                 List<Task> running = [];
                 foreach ((int kind, int which, int number) in steps)
@@ -443,74 +444,5 @@ public sealed class MempoolRelayTests
             int seen = Interlocked.CompareExchange(ref most, value, was);
             was = seen == was ? value : seen;
         }
-    }
-
-    private static Transport.NodeInfo Plain() => new TestPeer().NodeInfo with { Channels = [StandardChannels.Mempool.Id] };
-
-    private static byte[] Bytes(string text) => ByteString.CopyFromUtf8(text).ToByteArray();
-
-    private static ByteString Hashes(string text)
-    {
-        byte[] hash = new byte[TransactionHash.Size];
-        TransactionHash.Of(Bytes(text)).CopyTo(hash);
-        return ByteString.CopyFrom(hash);
-    }
-
-    private static Message Message(params IEnumerable<string> transactions) =>
-        new() { Txs = new Txs { Txs_ = { transactions.Select(ByteString.CopyFromUtf8) } } };
-
-    private static IReadOnlyList<string> Received(TestPeer peer) =>
-        [.. peer.SentOn(StandardChannels.Mempool).SelectMany(message => message.Txs.Txs_).Select(tx => tx.ToStringUtf8())];
-
-    private static IReadOnlyList<RelayMessage.Types.Answer> Answers(TestPeer peer) =>
-        [.. peer.SentOn(MempoolRelayReactor.RelayChannel).Where(message => message.Answer is not null).Select(message => message.Answer)];
-
-    private static IReadOnlyList<ByteString> Asks(TestPeer peer) =>
-        [.. peer.SentOn(MempoolRelayReactor.RelayChannel).Where(message => message.HasAsk).Select(message => message.Ask)];
-
-    private sealed class Bench : IAsyncDisposable
-    {
-        private readonly Lock _gate = new();
-
-        private Bench(MempoolRelayOptions options) => Relay = new MempoolRelayReactor(options);
-
-        public MempoolRelayReactor Relay { get; }
-
-        public TestSwitch Switch { get; } = new();
-
-        public static async Task<Bench> StartAsync(MempoolRelayOptions options)
-        {
-            Bench bench = new(options);
-            bench.Switch.AddReactor(bench.Relay);
-            await bench.Switch.StartAsync();
-            return bench;
-        }
-
-        /// <summary>Waits for what other tasks are doing.</summary>
-        public static async Task UntilAsync(Func<bool> condition, CancellationToken cancellationToken)
-        {
-            while (!condition())
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                await Task.Yield();
-            }
-        }
-
-        /// <summary>Connects a peer that does not announce, as a node of the reference.</summary>
-        public Task<TestPeer> ConnectPlainAsync(TestPeer? peer = null)
-        {
-            lock (_gate)
-            {
-                return Switch.ConnectAsync(peer ?? new TestPeer(Plain()));
-            }
-        }
-
-        public Task SendAsync(TestPeer peer, params IEnumerable<string> transactions) =>
-            Switch.ReceiveAsync(peer, StandardChannels.Mempool, Message(transactions).ToByteArray());
-
-        public Task AnnounceAsync(TestPeer peer, params IEnumerable<string> transactions) =>
-            Switch.ReceiveAsync(peer, MempoolRelayReactor.RelayChannel, new RelayMessage { Have = ByteString.CopyFrom([.. transactions.SelectMany(tx => Hashes(tx))]) });
-
-        public ValueTask DisposeAsync() => Switch.DisposeAsync();
     }
 }
