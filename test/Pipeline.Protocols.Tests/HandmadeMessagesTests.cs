@@ -95,6 +95,9 @@ public sealed class HandmadeMessagesTests
 
         yield return Case("has_vote", "3a04 0801 1001", new Consensus.Message { HasVote = new HasVote { Height = 1, Round = 1 } });
 
+        // Field 10 of v1.
+        yield return Case("has_proposal_block_part", "5206 0801 1001 1802", new Consensus.Message { HasProposalBlockPart = new HasProposalBlockPart { Height = 1, Round = 1, Index = 2 } });
+
         yield return Case(
             "vote_set_maj23",
             "4208 0801 1001 2202 1200",

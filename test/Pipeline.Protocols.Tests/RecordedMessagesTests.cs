@@ -63,8 +63,8 @@ public sealed class RecordedMessagesTests
     [Test]
     public void A_message_of_a_later_version_keeps_what_this_one_does_not_know()
     {
-        // Kind 10 of the consensus messages, which the reference has since v1.
-        byte[] bytes = Convert.FromHexString("520408011001");
+        // Kind 11 of the consensus messages, which no version has yet; kind 10 is of v1.
+        byte[] bytes = Convert.FromHexString("5a0408011001");
 
         Consensus.Message message = StandardChannels.ConsensusState.Parser.ParseFrom(bytes);
 

@@ -18,6 +18,8 @@ internal sealed class ListeningNode : IAsyncDisposable
     private readonly NodeKey _key = NodeKey.Create();
     private readonly Switch _switch;
     private readonly TimeProvider _time;
+    private CancellationTokenSource? _stopping;
+    private Task _dialling = Task.CompletedTask;
 
     /// <summary>Makes a node with a key of its own, which is forgotten.</summary>
     /// <param name="network">The network that it says it is of.</param>
@@ -53,11 +55,13 @@ internal sealed class ListeningNode : IAsyncDisposable
         _switch.AddReactor(reactor);
     }
 
-    /// <summary>Starts, and dials all nodes at once; those that cannot be reached now are dialled again, as long as one can.</summary>
+    /// <summary>
+    /// Starts, dials all nodes at once, and returns when one is connected; the others are dialled on, and those that cannot be reached are dialled again.
+    /// </summary>
     /// <param name="addresses">The nodes.</param>
-    /// <param name="reached">Called when the first is connected.</param>
-    /// <param name="unreached">Called for each that could not be reached when another one could.</param>
-    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <param name="reached">Called for each that is connected.</param>
+    /// <param name="unreached">Called for each that could not be reached when another one could, also after this has returned.</param>
+    /// <param name="cancellationToken">Ends the dialling.</param>
     /// <exception cref="IOException">No node could be reached; the message has a line for each, fit for a terminal.</exception>
     public async Task ConnectAsync(
         ImmutableArray<NetAddress> addresses,
@@ -66,24 +70,26 @@ internal sealed class ListeningNode : IAsyncDisposable
         CancellationToken cancellationToken)
     {
         await _switch.StartAsync(cancellationToken);
-        IOException?[] failures = await Task.WhenAll(addresses.Select(TryDialAsync));
-        if (failures.All(failure => failure is not null))
+        _stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        CancellationToken stopping = _stopping.Token;
+        TaskCompletionSource first = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task<IOException?>[] dials = [.. addresses.Select(TryDialAsync)];
+        _dialling = Task.WhenAll(addresses.Zip(dials, FollowAsync));
+        Task<IOException?[]> all = Task.WhenAll(dials);
+        await Task.WhenAny(first.Task, all);
+        if (first.Task.IsCompleted)
         {
-            IEnumerable<string> lines = failures.Zip(addresses, static (failure, address) => Printable.Of($"{address}: {failure!.Message}"));
+            return;
+        }
+
+        try
+        {
+            IEnumerable<string> lines = (await all).Zip(addresses, static (failure, address) => Printable.Of($"{address}: {failure!.Message}"));
             throw new IOException(string.Join('\n', lines));
         }
-
-        foreach (NetAddress address in addresses)
+        finally
         {
-            _switch.AddPersistentPeer(address);
-        }
-
-        foreach ((IOException? failure, NetAddress address) in failures.Zip(addresses))
-        {
-            if (failure is not null)
-            {
-                unreached(address, failure);
-            }
+            first.TrySetCanceled(CancellationToken.None);
         }
 
         async Task<IOException?> TryDialAsync(NetAddress address)
@@ -92,15 +98,16 @@ internal sealed class ListeningNode : IAsyncDisposable
             {
                 try
                 {
-                    await _switch.DialAsync(address, cancellationToken);
+                    await _switch.DialAsync(address, stopping);
                 }
                 catch (HandshakeException e) when (e.Failure == HandshakeFailure.ConnectionClosed)
                 {
-                    await Task.Delay(SecondTry, _time, cancellationToken);
-                    await _switch.DialAsync(address, cancellationToken);
+                    await Task.Delay(SecondTry, _time, stopping);
+                    await _switch.DialAsync(address, stopping);
                 }
 
                 reached();
+                first.TrySetResult();
                 return null;
             }
             catch (IOException e)
@@ -108,14 +115,45 @@ internal sealed class ListeningNode : IAsyncDisposable
                 return e;
             }
         }
+
+        // As long as no node is reached there is nobody to listen to, and nothing to dial again for.
+        async Task FollowAsync(NetAddress address, Task<IOException?> dial)
+        {
+            IOException? failure = await dial;
+            await first.Task.WaitAsync(stopping);
+            _switch.AddPersistentPeer(address);
+            if (failure is not null)
+            {
+                unreached(address, failure);
+            }
+        }
     }
 
     /// <summary>Ends all connections.</summary>
-    public Task StopAsync() => _switch.StopAsync();
+    public async Task StopAsync()
+    {
+        if (_stopping is not null)
+        {
+            await _stopping.CancelAsync();
+        }
+
+        try
+        {
+            await _dialling;
+        }
+        catch (OperationCanceledException)
+        {
+            // That is what was asked for, or no node could be reached, which has been said.
+        }
+
+        await _switch.StopAsync();
+    }
 
     public async ValueTask DisposeAsync()
     {
+        await StopAsync();
         await _switch.DisposeAsync();
+        _stopping?.Dispose();
         _key.Dispose();
     }
 }

@@ -52,6 +52,8 @@ internal static class MessageSummary
             : "empty",
         Consensus.Message.SumOneofCase.HasVote =>
             $"{At(message.HasVote.Height, message.HasVote.Round)}, {Name(message.HasVote.Type)} of validator {message.HasVote.Index}",
+        Consensus.Message.SumOneofCase.HasProposalBlockPart =>
+            $"{At(message.HasProposalBlockPart.Height, message.HasProposalBlockPart.Round)}, part {message.HasProposalBlockPart.Index + 1L}",
         Consensus.Message.SumOneofCase.VoteSetMaj23 =>
             $"{At(message.VoteSetMaj23.Height, message.VoteSetMaj23.Round)}, {Name(message.VoteSetMaj23.Type)}s for {Of(message.VoteSetMaj23.BlockId)}",
         Consensus.Message.SumOneofCase.VoteSetBits =>

@@ -30,7 +30,9 @@ internal static class ConsensusTable
                 .TakeLast(Math.Max(1, (width - NameWidth) / RoundWidth)),
         ];
         int peers = Math.Min(view.Peers.Length, Math.Max(2, height / 4));
-        int validators = rounds.Length == 0 ? 0 : rounds.Max(round => round.Height.Validators);
+
+        // Of the height and the one before, which all peers tell of; of what was before the others came, one peer may say anything.
+        int validators = view.Heights.Where(seen => seen.Height >= view.Height - 1 && seen.Height <= view.Height).Select(seen => seen.Validators).DefaultIfEmpty().Max();
         int room = Math.Max(1, height - RowsAround - peers - news.Count);
         int shown = validators <= room ? validators : room - 1;
         List<IRenderable> rows =

@@ -25,6 +25,8 @@ internal static class RoundChart
     // Of more validators than that only the first are drawn, so that a height has room.
     private const int MostValidators = 32;
 
+    private static readonly TimeSpan LeastMargin = TimeSpan.FromMilliseconds(100);
+
     // Two marks at one moment are both seen: the later step lies under the earlier one, and is larger.
     private const double Under = 5.5;
     private const double Over = 3.5;
@@ -50,7 +52,7 @@ internal static class RoundChart
             throw new InvalidOperationException("No height was seen from its votes to its commit.");
         }
 
-        double longest = drawn.Max(height => (EndOf(height) - StartOf(height)).TotalMilliseconds);
+        double longest = drawn.Select(TimesOf).Max(times => (times.End - times.Start).TotalMilliseconds);
         double step = StepOf(longest);
         double range = Math.Max(step, Math.Ceiling(longest / step) * step);
         int total = Top + Bottom + drawn.Sum(HeightOf);
@@ -99,7 +101,7 @@ internal static class RoundChart
 
     private static void DrawHeight(StringBuilder svg, HeightView height, int top, Func<double, double> x)
     {
-        DateTimeOffset start = StartOf(height);
+        (DateTimeOffset start, DateTimeOffset end) = TimesOf(height);
         int rows = RowsOf(height);
         int bottom = top + (rows * RowHeight);
         Text(svg, 16, top + RowHeight - 3, Inv($"height {height.Height}"), "start", "font-weight=\"bold\"");
@@ -125,7 +127,7 @@ internal static class RoundChart
             Text(svg, Width - Right + 12, top + RowHeight - 3, Inv($"{height.ProposalToCommit!.Value.TotalMilliseconds:0} ms to commit"), "start", "font-size=\"10\"");
         }
 
-        foreach (PeerCommit commit in height.Commits)
+        foreach (PeerCommit commit in height.Commits.Where(commit => commit.At <= end))
         {
             double at = x(Since(commit.At));
             svg.Append(Inv($"""<line x1="{at:0.#}" y1="{top}" x2="{at:0.#}" y2="{bottom}" stroke="{CommitColor}" stroke-opacity="0.55" stroke-width="1.5"/>""")).Append('\n');
@@ -133,9 +135,9 @@ internal static class RoundChart
 
         foreach (RoundView view in height.Rounds)
         {
-            if (view.Parts.Length > 0)
+            if (view.Parts.Any(part => part.FirstSeen <= end))
             {
-                Mark(view.Parts.Max(part => part.FirstSeen), 0, PartColor, Under, isHollow: false);
+                Mark(view.Parts.Where(part => part.FirstSeen <= end).Max(part => part.FirstSeen), 0, PartColor, Under, isHollow: false);
             }
 
             if (view.Proposal is { } offer)
@@ -154,10 +156,16 @@ internal static class RoundChart
             }
         }
 
-        double Since(DateTimeOffset at) => (at - start).TotalMilliseconds;
+        // What was told before the beginning is drawn there.
+        double Since(DateTimeOffset at) => Math.Max(0, (at - start).TotalMilliseconds);
 
         void Mark(DateTimeOffset at, int row, string color, double radius, bool isHollow)
         {
+            if (at > end)
+            {
+                return;
+            }
+
             string fill = isHollow ? "#fff" : color;
             svg.Append(Inv($"""<circle cx="{x(Since(at)):0.#}" cy="{top + (row * RowHeight) + (RowHeight / 2.0):0.#}" r="{radius}" fill="{fill}" stroke="{(isHollow ? color : "#fff")}"/>""")).Append('\n');
         }
@@ -173,15 +181,31 @@ internal static class RoundChart
 
     private static int HeightOf(HeightView height) => (RowsOf(height) * RowHeight) + HeightGap;
 
-    // Of what is drawn the first; votes come before their proposal when the peers are told of them sooner.
-    private static DateTimeOffset StartOf(HeightView height) => height.Rounds
-        .SelectMany(round => round.Prevotes.Concat(round.Precommits).Select(vote => vote.FirstSeen).Concat(round.Proposal is { } proposal ? [proposal.FirstSeen] : []))
-        .Min();
+    /// <summary>
+    /// From when to when a height is drawn: from the first to the last that was heard of it, but no longer before its first proposal and after its commit than there
+    /// was between them. So one peer that tells of it long before or after the others does not stretch the scale.
+    /// </summary>
+    private static (DateTimeOffset Start, DateTimeOffset End) TimesOf(HeightView height)
+    {
+        DateTimeOffset committed = height.CommittedAt!.Value;
 
-    private static DateTimeOffset EndOf(HeightView height) => height.Rounds
-        .SelectMany(round => round.Prevotes.Concat(round.Precommits).Select(vote => vote.FirstSeen))
-        .Concat(height.Commits.Select(commit => commit.At))
-        .Max();
+        // Of a round before, a single peer may send a proposal at any time.
+        DateTimeOffset proposed = height.Rounds.Select(round => round.Proposal)
+            .Where((proposal, i) => proposal is not null && (height.Rounds[i].Round == height.CommitRound || 2 * proposal.From.Length > height.Commits.Length))
+            .Select(proposal => proposal!.FirstSeen)
+            .Append(committed - LeastMargin)
+            .Min();
+        TimeSpan margin = committed - proposed;
+        DateTimeOffset[] heard =
+        [
+            .. height.Rounds
+                .SelectMany(round => round.Prevotes.Concat(round.Precommits).Select(vote => vote.FirstSeen).Concat(round.Proposal is { } proposal ? [proposal.FirstSeen] : []))
+                .Concat(height.Commits.Select(commit => commit.At))
+                .Where(at => at >= proposed - margin && at <= committed + margin),
+            committed,
+        ];
+        return (heard.Min(), heard.Max());
+    }
 
     /// <summary>A step of 1, 2 or 5 times a power of ten that makes five to ten of a length.</summary>
     private static double StepOf(double length)

@@ -66,7 +66,7 @@ internal sealed class WatchRun(WatchOptions options, IWatchView view, TimeProvid
             await stop.CancelAsync();
 
             // It reads from one view to the next only, and is done with the last.
-            await watching.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await EndAsync(watching, stop.Token);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && _start != 0)
         {
@@ -76,10 +76,10 @@ internal sealed class WatchRun(WatchOptions options, IWatchView view, TimeProvid
         {
             elapsed = Elapsed;
             await stop.CancelAsync();
-            await telling.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _shown.TrySetResult();
             await node.StopAsync();
             await showing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await EndAsync(telling, stop.Token);
         }
 
         return await FinishAsync(reactor.Observer.View, elapsed, showing, isInterrupted ? ExitCode.Interrupted : ExitCode.Success);
@@ -115,6 +115,19 @@ internal sealed class WatchRun(WatchOptions options, IWatchView view, TimeProvid
         catch (IOException e)
         {
             return result with { ExitCode = ExitCode.Failure, Failure = TapRun.DescribeBroken(e) };
+        }
+    }
+
+    // What else ends it is a mistake in this program, and is not hidden.
+    private static async Task EndAsync(Task task, CancellationToken stopped)
+    {
+        try
+        {
+            await task;
+        }
+        catch (OperationCanceledException) when (stopped.IsCancellationRequested)
+        {
+            // It was told to end.
         }
     }
 

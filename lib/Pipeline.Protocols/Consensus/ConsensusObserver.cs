@@ -1,4 +1,4 @@
-using System.Collections.Immutable;
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Google.Protobuf;
 using Pipeline.Cryptography;
@@ -7,6 +7,22 @@ using Pipeline.Protocols.Bits;
 using Pipeline.Protocols.Types;
 
 namespace Pipeline.Protocols.Consensus;
+
+/// <summary>What became of a message.</summary>
+internal enum MessageOutcome
+{
+    /// <summary>It said what the peer had not said.</summary>
+    News,
+
+    /// <summary>It was of no use.</summary>
+    Ignored,
+
+    /// <summary>No honest node sends it.</summary>
+    Refused,
+
+    /// <summary>Who sent it has not joined.</summary>
+    Unheard,
+}
 
 /// <summary>
 /// Puts together what nodes say of the consensus: rounds, proposals, parts, votes and commits, when each was first heard and from whom. It has no
@@ -54,20 +70,29 @@ public sealed class ConsensusObserver
     }
 
     /// <summary>
-    /// What is known, then what is known after each change, without end. A reader that takes its time gets the latest, so nothing piles up.
+    /// What is known, then what is known after changes, without end, no more often than <see cref="ConsensusObserverOptions.WatchInterval"/>. A
+    /// reader that takes its time gets the latest, so nothing piles up.
     /// </summary>
     public async IAsyncEnumerable<ConsensusView> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         while (true)
         {
+            long shown = _options.TimeProvider.GetTimestamp();
             Task changed;
+            ConsensusView view;
             lock (_gate)
             {
                 changed = _changed.Task;
+                view = View;
             }
 
-            yield return View;
+            yield return view;
             await changed.WaitAsync(cancellationToken).ConfigureAwait(false);
+            TimeSpan left = _options.WatchInterval - _options.TimeProvider.GetElapsedTime(shown);
+            if (left > TimeSpan.Zero)
+            {
+                await Task.Delay(left, _options.TimeProvider, cancellationToken).ConfigureAwait(false);
+            }
         }
     }
 
@@ -122,43 +147,46 @@ public sealed class ConsensusObserver
     /// <returns>What is wrong with a message that no honest node sends, as in "it has …"; null when nothing is.</returns>
     public string? Observe(NodeId peer, ChannelDescriptor channel, Message message, DateTimeOffset at)
     {
+        Observe(peer, channel, message, at, out string? fault);
+        return fault;
+    }
+
+    /// <returns>What became of the message.</returns>
+    internal MessageOutcome Observe(NodeId peer, ChannelDescriptor channel, Message message, DateTimeOffset at, out string? fault)
+    {
         ArgumentNullException.ThrowIfNull(channel);
         ArgumentNullException.ThrowIfNull(message);
-        string? fault = ConsensusMessageCheck.FindFault(message);
+        fault = ConsensusMessageCheck.FindFault(message);
         lock (_gate)
         {
             int slot = SlotOf(peer);
             if (slot < 0)
             {
-                return fault;
+                return fault is null ? MessageOutcome.Unheard : MessageOutcome.Refused;
             }
 
             if (fault is null && channel.Id == ChannelOf(message) && Tell(slot, message, at))
             {
                 _at = at;
                 Change();
+                return MessageOutcome.News;
             }
-            else
-            {
-                _slots[slot]!.Ignored++;
-                _view = null;
-            }
-        }
 
-        return fault;
+            _slots[slot]!.Ignored++;
+            _view = null;
+            return fault is null ? MessageOutcome.Ignored : MessageOutcome.Refused;
+        }
     }
 
     private static byte? ChannelOf(Message message) => message.SumCase switch
     {
-        Message.SumOneofCase.NewRoundStep or Message.SumOneofCase.NewValidBlock or Message.SumOneofCase.HasVote or Message.SumOneofCase.VoteSetMaj23 =>
-            StandardChannels.ConsensusState.Id,
+        Message.SumOneofCase.NewRoundStep or Message.SumOneofCase.NewValidBlock or Message.SumOneofCase.HasVote
+            or Message.SumOneofCase.VoteSetMaj23 or Message.SumOneofCase.HasProposalBlockPart => StandardChannels.ConsensusState.Id,
         Message.SumOneofCase.Proposal or Message.SumOneofCase.ProposalPol or Message.SumOneofCase.BlockPart => StandardChannels.ConsensusData.Id,
         Message.SumOneofCase.Vote => StandardChannels.ConsensusVote.Id,
         Message.SumOneofCase.VoteSetBits => StandardChannels.ConsensusVoteSetBits.Id,
         _ => null,
     };
-
-    private static FactKind KindOf(SignedMsgType type) => type == SignedMsgType.Prevote ? FactKind.Prevote : FactKind.Precommit;
 
     private int SlotOf(NodeId id) => Array.FindIndex(_slots, peer => peer?.Id == id);
 
@@ -192,36 +220,30 @@ public sealed class ConsensusObserver
                 return Step(slot, message.NewRoundStep, at);
             case Message.SumOneofCase.NewValidBlock:
                 NewValidBlock valid = message.NewValidBlock;
-                return Hold(slot, valid.Height, valid.Round, at) is { } held && TellParts(held, slot, valid, at);
+                return Hold(slot, valid.Height, valid.Round, at) is { } block
+                    && (TellTotal(block, slot, valid.BlockPartSetHeader.Total) | TellAll(block, block.Round.Parts, valid.BlockParts, slot, at));
             case Message.SumOneofCase.Proposal:
                 Types.Proposal proposal = message.Proposal.Proposal_;
-                return Hold(slot, proposal.Height, proposal.Round, at) is { } proposed
-                    && Tell(proposed, FactKind.Proposal, 0, slot, at) is { } fact
-                    && fact.Tell(slot, at, proposal.BlockId.Hash, ByteString.Empty, (int)proposal.BlockId.PartSetHeader.Total, proposal.PolRound);
+                return Hold(slot, proposal.Height, proposal.Round, at) is { } proposed && TellProposal(proposed, slot, proposal, at);
             case Message.SumOneofCase.ProposalPol:
                 ProposalPOL pol = message.ProposalPol;
-                return Hold(slot, pol.Height, pol.ProposalPolRound, at) is { } earlier && TellVotes(earlier, FactKind.Prevote, pol.ProposalPol, slot, block: null, at);
+                return Hold(slot, pol.Height, pol.ProposalPolRound, at) is { } earlier && TellVotes(earlier, SignedMsgType.Prevote, pol.ProposalPol, slot, at);
             case Message.SumOneofCase.BlockPart:
                 BlockPart part = message.BlockPart;
-                if (Hold(slot, part.Height, part.Round, at) is not { } whole)
-                {
-                    return false;
-                }
-
-                whole.Round.Parts.AtLeast(slot, (int)part.Part.Proof.Total);
-                return Tell(whole, FactKind.Part, (int)part.Part.Index, slot, at) is not null;
+                return Hold(slot, part.Height, part.Round, at) is { } whole
+                    && (TellTotal(whole, slot, (uint)part.Part.Proof.Total) | Tell(whole, whole.Round.Parts, (int)part.Part.Index, slot, at));
+            case Message.SumOneofCase.HasProposalBlockPart:
+                HasProposalBlockPart piece = message.HasProposalBlockPart;
+                return Hold(slot, piece.Height, piece.Round, at) is { } pieces && Tell(pieces, pieces.Round.Parts, piece.Index, slot, at);
             case Message.SumOneofCase.Vote:
                 Types.Vote vote = message.Vote.Vote_;
-                return Hold(slot, vote.Height, vote.Round, at) is { } round
-                    && Tell(round, KindOf(vote.Type), vote.ValidatorIndex, slot, at) is { } voted
-                    && voted.Tell(slot, at, vote.BlockId?.Hash ?? ByteString.Empty, vote.ValidatorAddress);
+                return Hold(slot, vote.Height, vote.Round, at) is { } round && TellVote(round, slot, vote, at);
             case Message.SumOneofCase.HasVote:
                 HasVote has = message.HasVote;
-                return Hold(slot, has.Height, has.Round, at) is { } of && Tell(of, KindOf(has.Type), has.Index, slot, at) is not null;
+                return Hold(slot, has.Height, has.Round, at) is { } of && TellVote(of, has.Type, has.Index, slot, at);
             case Message.SumOneofCase.VoteSetBits:
                 VoteSetBits bits = message.VoteSetBits;
-                return Hold(slot, bits.Height, bits.Round, at) is { } set
-                    && TellVotes(set, KindOf(bits.Type), bits.Votes, slot, bits.BlockId?.Hash ?? ByteString.Empty, at);
+                return Hold(slot, bits.Height, bits.Round, at) is { } set && TellVotes(set, bits.Type, bits.Votes, slot, at);
             default:
                 return false;
         }
@@ -260,13 +282,16 @@ public sealed class ConsensusObserver
 
         ObservedHeight committed = _heights[height];
         committed.Commit(slot, at, round);
-        committed.Change();
+        committed.RoundsTotal.AtLeast(slot, TotalOf(round ?? 0));
         ObservedPeer[] peers = [.. _slots.OfType<ObservedPeer>().Where(peer => peer.IsConnected && peer.Height > 0)];
         if (2 * peers.Count(peer => peer.Height > height || (peer.Height == height && peer.Step == ConsensusStep.Commit)) > peers.Length)
         {
             committed.CommittedAt = at;
         }
     }
+
+    // How many rounds there are when there is this one.
+    private static int TotalOf(int round) => Math.Min(round, int.MaxValue - 1) + 1;
 
     /// <summary>
     /// Makes a round one of those that are kept of what a peer says, which may push out its earliest ones.
@@ -275,13 +300,12 @@ public sealed class ConsensusObserver
     private HeldRound? Hold(int slot, long height, int round, DateTimeOffset at)
     {
         ObservedPeer peer = _slots[slot]!;
-        ulong bit = 1UL << slot;
         if (height == 0)
         {
             return null;
         }
 
-        if (!peer.Held.TryGetValue(height, out SortedDictionary<int, int>? rounds))
+        if (!peer.Held.TryGetValue(height, out SortedDictionary<int, HeldRound>? rounds))
         {
             if (peer.Held.Count >= _options.Heights + HeightsAhead)
             {
@@ -297,20 +321,20 @@ public sealed class ConsensusObserver
             peer.Held.Add(height, rounds = []);
         }
 
-        if (!rounds.ContainsKey(round))
+        if (rounds.TryGetValue(round, out HeldRound? held))
         {
-            if (rounds.Count >= _options.RoundsPerHeight)
-            {
-                int first = rounds.First().Key;
-                if (round < first)
-                {
-                    return null;
-                }
+            return held;
+        }
 
-                Forget(slot, height, first);
+        if (rounds.Count >= _options.RoundsPerHeight)
+        {
+            int first = rounds.First().Key;
+            if (round < first)
+            {
+                return null;
             }
 
-            rounds.Add(round, 0);
+            Forget(slot, height, first);
         }
 
         if (!_heights.TryGetValue(height, out ObservedHeight? observed))
@@ -320,81 +344,136 @@ public sealed class ConsensusObserver
 
         if (!observed.Rounds.TryGetValue(round, out ObservedRound? heard))
         {
-            observed.Rounds.Add(round, heard = new ObservedRound(at));
+            observed.Rounds.Add(round, heard = new ObservedRound(round, at));
         }
 
-        observed.Holders |= bit;
-        heard.Holders |= bit;
+        observed.Holders |= Slots.Bit(slot);
+        heard.Holders |= Slots.Bit(slot);
+        observed.RoundsTotal.AtLeast(slot, TotalOf(round));
         observed.Change();
-        return new HeldRound(observed, heard, height, round);
+        rounds.Add(round, held = new HeldRound(observed, heard));
+        return held;
     }
 
-    /// <returns>The fact; null when the peer has told too many.</returns>
-    private Fact? Tell(HeldRound held, FactKind kind, int index, int slot, DateTimeOffset at)
+    /// <summary>Makes room for one more fact of a peer, by what it said of lower heights, and of lower rounds of the same.</summary>
+    /// <returns>Whether there is room.</returns>
+    private bool MakeRoom(HeldRound held, int slot)
     {
         ObservedPeer peer = _slots[slot]!;
-        Fact? fact = held.Round.Find(kind, index);
-        if (fact is null || (fact.Tellers >> slot & 1) == 0)
+        while (peer.Facts >= _options.FactsPerPeer)
         {
-            if (peer.Facts >= _options.FactsPerPeer)
+            (long height, SortedDictionary<int, HeldRound> rounds) = peer.Held.First();
+            if (height < held.Height.Number)
             {
-                return null;
+                Forget(slot, height);
             }
-
-            peer.Facts++;
-            peer.Held[held.HeightNumber][held.RoundNumber]++;
-            fact ??= held.Round.Add(kind, index, at, slot);
-            fact.Tell(slot);
-        }
-
-        if (kind is FactKind.Prevote or FactKind.Precommit)
-        {
-            held.Height.Validators.AtLeast(slot, index + 1);
-        }
-
-        return fact;
-    }
-
-    private bool TellParts(HeldRound held, int slot, NewValidBlock valid, DateTimeOffset at)
-    {
-        held.Round.Parts.AtLeast(slot, (int)valid.BlockPartSetHeader.Total);
-        foreach (int index in Indices(valid.BlockParts))
-        {
-            _ = Tell(held, FactKind.Part, index, slot, at);
+            else if (height == held.Height.Number && rounds.First().Key is int round && round < held.Round.Number)
+            {
+                Forget(slot, height, round);
+            }
+            else
+            {
+                return false;
+            }
         }
 
         return true;
     }
 
-    private bool TellVotes(HeldRound held, FactKind kind, BitArray? bits, int slot, ByteString? block, DateTimeOffset at)
+    private void Count(HeldRound held, int slot)
     {
-        if (bits is null)
+        _slots[slot]!.Facts++;
+        held.Facts++;
+        held.Change();
+    }
+
+    /// <returns>Whether it is news, and there was room for it.</returns>
+    private bool Tell<TView>(HeldRound held, Sightings<TView> sightings, int index, int slot, DateTimeOffset at)
+        where TView : class
+    {
+        if (sightings.IsTold(index, slot) || !MakeRoom(held, slot))
         {
             return false;
         }
 
-        held.Height.Validators.AtLeast(slot, (int)bits.Bits);
-        foreach (int index in Indices(bits))
-        {
-            if (Tell(held, kind, index, slot, at) is { } fact && block is not null)
-            {
-                fact.Tell(slot, at, block, ByteString.Empty);
-            }
-        }
-
+        sightings.Tell(index, slot, at);
+        Count(held, slot);
         return true;
     }
 
-    private static IEnumerable<int> Indices(BitArray bits)
+    private bool TellAll<TView>(HeldRound held, Sightings<TView> sightings, BitArray bits, int slot, DateTimeOffset at)
+        where TView : class
     {
-        for (int i = 0; i < bits.Bits; i++)
+        bool isNews = false;
+        for (int i = 0; i < bits.Elems.Count; i++)
         {
-            if ((bits.Elems[i / 64] >> (i % 64) & 1) != 0)
+            // Bits beyond the length that it names do not count.
+            ulong left = (int)bits.Bits - (i * 64) is < 64 and int length ? (1UL << length) - 1 : ulong.MaxValue;
+            for (ulong elements = bits.Elems[i] & left; elements != 0; elements &= elements - 1)
             {
-                yield return i;
+                isNews |= Tell(held, sightings, (i * 64) + BitOperations.TrailingZeroCount(elements), slot, at);
             }
         }
+
+        return isNews;
     }
+
+    private static bool TellTotal(HeldRound held, int slot, uint parts)
+    {
+        bool isNews = held.Round.PartsTotal.AtLeast(slot, (int)parts);
+        if (isNews)
+        {
+            held.Change();
+        }
+
+        return isNews;
+    }
+
+    private static bool TellValidators(HeldRound held, int slot, int validators)
+    {
+        bool isNews = held.Height.Validators.AtLeast(slot, validators);
+        if (isNews)
+        {
+            held.Height.Change();
+        }
+
+        return isNews;
+    }
+
+    private bool TellProposal(HeldRound held, int slot, Types.Proposal proposal, DateTimeOffset at)
+    {
+        if ((held.Round.Proposals.Tellers & Slots.Bit(slot)) != 0 || !MakeRoom(held, slot))
+        {
+            return false;
+        }
+
+        held.Round.Proposals.Tell(slot, at, proposal.BlockId.Hash, ByteString.Empty, (int)proposal.BlockId.PartSetHeader.Total, proposal.PolRound);
+        Count(held, slot);
+        return true;
+    }
+
+    private bool TellVote(HeldRound held, SignedMsgType type, int index, int slot, DateTimeOffset at)
+    {
+        Sightings<VoteView> votes = type == SignedMsgType.Prevote ? held.Round.Prevotes : held.Round.Precommits;
+        return Tell(held, votes, index, slot, at) | (votes.IsTold(index, slot) && TellValidators(held, slot, index + 1));
+    }
+
+    private bool TellVote(HeldRound held, int slot, Types.Vote vote, DateTimeOffset at)
+    {
+        Sightings<VoteView> votes = vote.Type == SignedMsgType.Prevote ? held.Round.Prevotes : held.Round.Precommits;
+        bool isNews = TellVote(held, vote.Type, vote.ValidatorIndex, slot, at);
+        if (votes.IsTold(vote.ValidatorIndex, slot) && votes.Claim(vote.ValidatorIndex, slot, at, vote.BlockId?.Hash ?? ByteString.Empty, vote.ValidatorAddress))
+        {
+            held.Change();
+            return true;
+        }
+
+        return isNews;
+    }
+
+    private bool TellVotes(HeldRound held, SignedMsgType type, BitArray? bits, int slot, DateTimeOffset at) =>
+        bits is { Bits: > 0 }
+        && (TellAll(held, type == SignedMsgType.Prevote ? held.Round.Prevotes : held.Round.Precommits, bits, slot, at) | TellValidators(held, slot, (int)bits.Bits));
 
     private void Forget(int slot, long height)
     {
@@ -414,14 +493,13 @@ public sealed class ConsensusObserver
 
     private void Forget(int slot, long height, int round)
     {
-        _slots[slot]!.Held[height].Remove(round, out int facts);
-        _slots[slot]!.Facts -= facts;
-        ObservedHeight observed = _heights[height];
-        observed.Rounds[round].Forget(slot);
-        observed.Change();
-        if (observed.Rounds[round].Holders == 0)
+        _slots[slot]!.Held[height].Remove(round, out HeldRound? held);
+        _slots[slot]!.Facts -= held!.Facts;
+        held.Round.Forget(slot);
+        held.Height.Change();
+        if (held.Round.Holders == 0)
         {
-            observed.Rounds.Remove(round);
+            held.Height.Rounds.Remove(round);
         }
     }
 
@@ -434,41 +512,39 @@ public sealed class ConsensusObserver
 
     private ConsensusView MakeView()
     {
-        ObservedPeer[] peers = [.. _slots.OfType<ObservedPeer>().OrderBy(peer => peer.Number)];
-        long[] heights = [.. peers.Where(peer => peer.IsConnected && peer.Height > 0).Select(peer => peer.Height).Order()];
+        (int Slot, ObservedPeer Peer)[] peers = [.. _slots.Index().Where(slot => slot.Item is not null).OrderBy(slot => slot.Item!.Number).Select(slot => (slot.Index, slot.Item!))];
+        long[] heights = HeightsOf(peers.Where(peer => peer.Peer.IsConnected));
 
         // When all have left, the last of what they said stands.
-        long height = heights.Length > 0 ? heights[(heights.Length - 1) / 2]
-            : peers.Where(peer => peer.Height > 0).Select(peer => peer.Height).Order().ToArray() is { Length: > 0 } gone ? gone[(gone.Length - 1) / 2]
-            : 0;
+        heights = heights.Length > 0 ? heights : HeightsOf(peers);
+        long height = heights.Length > 0 ? heights[(heights.Length - 1) / 2] : 0;
         return new ConsensusView(
             _at,
             height,
-            [.. peers.Select(View)],
-            [.. _heights.Where(known => known.Key > height - _options.Heights && known.Key - 1 <= height).Select(known => known.Value.View(_slots))]);
+            [.. peers.Select(peer => ViewOf(peer.Slot, peer.Peer))],
+            [.. _heights.Values.Where(known => known.Number > height - _options.Heights && known.Number - 1 <= height).Select(known => known.View(_slots))]);
 
-        PeerConsensusView View(ObservedPeer peer)
-        {
-            int slot = Array.IndexOf(_slots, peer);
-            ObservedRound? round = _heights.GetValueOrDefault(peer.Height)?.Rounds.GetValueOrDefault(peer.Round);
-            return new PeerConsensusView
-            {
-                Id = peer.Id,
-                Moniker = peer.Moniker,
-                IsConnected = peer.IsConnected,
-                Height = peer.Height,
-                Round = peer.Round,
-                Step = peer.Step,
-                StepAt = peer.StepAt,
-                HasProposal = round is not null && !round.ToldBy(slot, FactKind.Proposal).IsEmpty,
-                Parts = round?.ToldBy(slot, FactKind.Part) ?? [],
-                Prevotes = round?.ToldBy(slot, FactKind.Prevote) ?? [],
-                Precommits = round?.ToldBy(slot, FactKind.Precommit) ?? [],
-                Facts = peer.Facts,
-                Ignored = peer.Ignored,
-            };
-        }
+        static long[] HeightsOf(IEnumerable<(int, ObservedPeer Peer)> peers) => [.. peers.Select(peer => peer.Peer.Height).Where(height => height > 0).Order()];
     }
 
-    private readonly record struct HeldRound(ObservedHeight Height, ObservedRound Round, long HeightNumber, int RoundNumber);
+    private static PeerConsensusView ViewOf(int slot, ObservedPeer peer)
+    {
+        ObservedRound? round = peer.Held.GetValueOrDefault(peer.Height)?.GetValueOrDefault(peer.Round)?.Round;
+        return new PeerConsensusView
+        {
+            Id = peer.Id,
+            Moniker = peer.Moniker,
+            IsConnected = peer.IsConnected,
+            Height = peer.Height,
+            Round = peer.Round,
+            Step = peer.Step,
+            StepAt = peer.StepAt,
+            HasProposal = round is not null && (round.Proposals.Tellers & Slots.Bit(slot)) != 0,
+            Parts = round?.Parts.ToldBy(slot) ?? [],
+            Prevotes = round?.Prevotes.ToldBy(slot) ?? [],
+            Precommits = round?.Precommits.ToldBy(slot) ?? [],
+            Facts = peer.Facts,
+            Ignored = peer.Ignored,
+        };
+    }
 }

@@ -1,4 +1,6 @@
+using System.Diagnostics.Metrics;
 using Pipeline.Dataflow;
+using Pipeline.Diagnostics;
 using Pipeline.Reactors;
 
 namespace Pipeline.Protocols.Consensus;
@@ -13,10 +15,10 @@ public sealed class ConsensusObserverReactor : Reactor<Message>
     public const string ReactorName = "CONSENSUS";
 
     // What is larger on a channel holds something that this protocol does not have there; it bounds what parsing can take. The numbers of a
-    // NewRoundStep and the tags around them take less than 64 bytes, a bit array of 10,000 validators 12,500 when it is all ones, a part
-    // 65,536 and its proof. A vote may carry an extension of any size.
+    // NewRoundStep and the tags around them take less than 64 bytes, a bit array of 10,000 validators up to 1,570, when it is all ones, as each
+    // element of 64 bits takes up to ten bytes; a part 65,536 and its proof. A vote may carry an extension of any size.
     private const int LargestMirrored = 64;
-    private const int LargestState = 16 << 10;
+    private const int LargestState = 4 << 10;
     private const int LargestData = 128 << 10;
 
     // How long a peer that does not read holds up what it sends itself.
@@ -25,6 +27,8 @@ public sealed class ConsensusObserverReactor : Reactor<Message>
     private readonly ConsensusObserverOptions _options;
     private readonly DateTimeOffset _startedAt;
     private readonly long _start;
+    private readonly ConsensusCounts _counts = new();
+    private Meter? _meter;
 
     /// <summary>Makes a reactor.</summary>
     /// <param name="options">Settings; null for the defaults.</param>
@@ -44,17 +48,38 @@ public sealed class ConsensusObserverReactor : Reactor<Message>
     private DateTimeOffset Now => _startedAt + _options.TimeProvider.GetElapsedTime(_start);
 
     /// <inheritdoc />
+    protected override ValueTask OnStartAsync(CancellationToken cancellationToken)
+    {
+        _meter = CreateMeter();
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc />
+    protected override ValueTask OnStopAsync()
+    {
+        _meter?.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc />
     protected override RawVerdict Inspect(Envelope raw)
     {
         int largest = raw.Channel.Id == StandardChannels.ConsensusData.Id ? LargestData
             : raw.Channel.Id == StandardChannels.ConsensusVote.Id ? raw.Channel.MaxMessageSize
             : LargestState;
-        return raw.Data.Length <= largest ? RawVerdict.Accept : RawVerdict.Reject($"it has {raw.Data.Length} bytes, more than {largest}");
+        if (raw.Data.Length <= largest)
+        {
+            return RawVerdict.Accept;
+        }
+
+        _counts.TooLarge();
+        return RawVerdict.Reject($"it has {raw.Data.Length} bytes, more than {largest}");
     }
 
     /// <inheritdoc />
     protected override ValueTask InitPeerAsync(IPeer peer, CancellationToken cancellationToken)
     {
+        // When there is no place for it, it is tried again at each of its messages.
         Observer.Join(peer.Id, peer.NodeInfo.Moniker);
         return ValueTask.CompletedTask;
     }
@@ -69,7 +94,14 @@ public sealed class ConsensusObserverReactor : Reactor<Message>
     /// <inheritdoc />
     protected override async ValueTask ReceiveAsync(Envelope<Message> envelope, CancellationToken cancellationToken)
     {
-        if (Observer.Observe(envelope.Peer.Id, envelope.Channel, envelope.Message, Now) is { } fault)
+        MessageOutcome outcome = Observer.Observe(envelope.Peer.Id, envelope.Channel, envelope.Message, Now, out string? fault);
+        if (outcome == MessageOutcome.Unheard && Observer.Join(envelope.Peer.Id, envelope.Peer.NodeInfo.Moniker))
+        {
+            outcome = Observer.Observe(envelope.Peer.Id, envelope.Channel, envelope.Message, Now, out fault);
+        }
+
+        _counts.Add(envelope.Message.SumCase, outcome);
+        if (fault is not null)
         {
             envelope.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, $"A {envelope.Message.SumCase} on channel {envelope.Channel} was refused: {fault}."));
             return;
@@ -82,6 +114,33 @@ public sealed class ConsensusObserverReactor : Reactor<Message>
         {
             // That there was no room says that the peer does not read; it is told of its next step.
             await envelope.Peer.SendAsync(envelope.Channel, envelope.Data.Span, MirrorTimeout, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private Meter CreateMeter()
+    {
+        MeterOptions options = new(PipelineDiagnostics.MeterName) { Tags = [new("node_id", Switch.NodeInfo.Id.ToString())] };
+        Meter meter = _options.MeterFactory?.Create(options) ?? new Meter(options);
+        KeyValuePair<string, object?> chain = new("chain_id", Switch.NodeInfo.Network);
+        meter.CreateObservableGauge("cometbft_consensus_height", () => new Measurement<long>(Observer.View.Height, chain), "{height}", "The height that more than half of the peers are at.");
+        meter.CreateObservableGauge("cometbft_consensus_rounds", () => new Measurement<long>(Last(view => view.Height)?.Rounds.LastOrDefault()?.Round ?? 0, chain), "{round}", "The round of that height.");
+        meter.CreateObservableGauge("cometbft_consensus_validators", () => new Measurement<long>(Last(CommittedOf)?.Validators ?? 0, chain), "{validator}", "Validators of the last height that was committed.");
+        meter.CreateObservableGauge("pipeline_consensus_committed_height", () => new Measurement<long>(CommittedOf(Observer.View), chain), "{height}", "The last height that more than half of the peers have committed.");
+        meter.CreateObservableGauge("pipeline_consensus_peers", Peers, "{peer}", "Peers that are remembered.");
+        meter.CreateObservableCounter("pipeline_consensus_messages_total", () => _counts.Messages(chain), "{message}", "Messages, by their kind and what became of them.");
+        meter.CreateObservableCounter("pipeline_consensus_faults_total", () => _counts.Faults(chain), "{fault}", "Peers that were stopped for what they sent.");
+        return meter;
+
+        HeightView? Last(Func<ConsensusView, long> heightOf) => Observer.View is var view ? view.Find(heightOf(view)) : null;
+
+        static long CommittedOf(ConsensusView view) => view.Heights.LastOrDefault(height => height.CommittedAt is not null)?.Height ?? 0;
+
+        IEnumerable<Measurement<long>> Peers()
+        {
+            ConsensusView view = Observer.View;
+            int connected = view.Peers.Count(peer => peer.IsConnected);
+            yield return new(connected, chain, new("state", "connected"));
+            yield return new(view.Peers.Length - connected, chain, new("state", "left"));
         }
     }
 }

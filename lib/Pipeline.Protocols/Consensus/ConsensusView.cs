@@ -107,7 +107,7 @@ public sealed record HeightView
     /// </summary>
     public required int Validators { get; init; }
 
-    /// <summary>Its rounds that something is known of, lowest first.</summary>
+    /// <summary>Its rounds that something is known of, lowest first, up to the last that more than half of the peers that told of the height told of.</summary>
     public required ImmutableArray<RoundView> Rounds { get; init; }
 
     /// <summary>The peers that were seen to commit it, first to last.</summary>
@@ -149,13 +149,13 @@ public sealed record RoundView
     /// <summary>How many parts the block has, as far as it shows; 0 when nothing does.</summary>
     public required int PartsTotal { get; init; }
 
-    /// <summary>The parts that were heard of, by index.</summary>
+    /// <summary>The parts that were heard of, by index; none from <see cref="PartsTotal"/> on.</summary>
     public required ImmutableArray<PartView> Parts { get; init; }
 
-    /// <summary>The prevotes that were heard of, by validator.</summary>
+    /// <summary>The prevotes that were heard of, by validator; none from <see cref="HeightView.Validators"/> on.</summary>
     public required ImmutableArray<VoteView> Prevotes { get; init; }
 
-    /// <summary>The precommits that were heard of, by validator.</summary>
+    /// <summary>The precommits that were heard of, by validator; none from <see cref="HeightView.Validators"/> on.</summary>
     public required ImmutableArray<VoteView> Precommits { get; init; }
 }
 

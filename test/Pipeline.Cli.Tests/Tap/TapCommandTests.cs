@@ -195,7 +195,7 @@ public sealed class TapCommandTests
     public async Task What_is_no_message_is_shown_as_that_and_not_recorded_and_the_rest_comes_as_ever(CancellationToken cancellationToken)
     {
         await using RecordedNode node = await RecordedNode.StartAsync(
-            [(0x22, [0x32, 0x05]), (0x22, [0xff, 0xff, 0xff]), (0x22, Convert.FromHexString("520408011001")), (0x22, [])],
+            [(0x22, [0x32, 0x05]), (0x22, [0xff, 0xff, 0xff]), (0x22, Convert.FromHexString("5a0408011001")), (0x22, [])],
             cancellationToken: cancellationToken);
         string path = Path.Combine(_folder, "trace");
 
