@@ -67,6 +67,9 @@ public sealed class TestPeer : IPeer, IDisposable
     /// <summary>What becomes of messages that could be sent: <see cref="SendResult.QueueFull"/> makes a peer that does not read. Default <see cref="SendResult.Queued"/>.</summary>
     public SendResult NextResult { get; set; } = SendResult.Queued;
 
+    /// <summary>What <see cref="GetStatus"/> says; null, the default, for what was sent, and that nothing was received.</summary>
+    public ConnectionStatus? Status { get; set; }
+
     /// <summary>The messages that were sent to the peer, in order.</summary>
     public ImmutableArray<SentMessage> Sent
     {
@@ -146,7 +149,7 @@ public sealed class TestPeer : IPeer, IDisposable
     public void MarkUseful() => Interlocked.Increment(ref _usefulness);
 
     /// <inheritdoc />
-    public ConnectionStatus GetStatus() => new(TimeSpan.Zero, Sent.Sum(sent => (long)sent.Data.Length), 0, IsPaused: false, []);
+    public ConnectionStatus GetStatus() => Status ?? new(TimeSpan.Zero, Sent.Sum(sent => (long)sent.Data.Length), 0, IsPaused: false, []);
 
     /// <summary>Stops the peer, if nobody has. Not needed for one that has been stopped.</summary>
     public void Dispose() => Stop(new DisconnectReason(DisconnectKind.Stopped, "The test is done with the peer."));

@@ -1,6 +1,10 @@
 using System.Collections.Immutable;
+using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Reactors;
 
@@ -19,26 +23,29 @@ public sealed class StateSyncReactor : Reactor<Message>
     /// <summary>How many snapshots are offered to a peer, and taken of one.</summary>
     public const int SnapshotsPerPeer = 10;
 
-    private const int MaxHash = 256;
-    private const int MaxMetadata = 64 << 10;
-
     // The fields around a chunk take less than the rest of the channel's 16,000,000 bytes.
     private const int MaxChunk = 15_990_000;
 
-    private readonly StateSyncOptions _options;
-    private readonly PeerItemKey<ChunkPeer> _state = new("state sync");
+    // The first byte of a message: its field's number and type.
+    private const byte OfferTag = 0x12;
+    private const byte ChunkTag = 0x22;
 
-    // Guarded by _gate.
-    private readonly Lock _gate = new();
-    private readonly List<ChunkPeer> _peers = [];
-    private readonly HashSet<Snapshot> _rejected = [];
-    private ChunkDownload? _download;
-    private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly StateSyncOptions _options;
+    private readonly StateSyncState _state;
+    private readonly ILogger _logger;
+    private readonly PeerItemKey<ChunkPeer> _peer = new("state sync");
+    private Meter? _meter;
 
     /// <summary>Makes a reactor.</summary>
     /// <param name="options">Settings; null for the defaults.</param>
-    public StateSyncReactor(StateSyncOptions? options = null)
-        : base(ReactorName, StandardChannels.StateSyncSnapshots, StandardChannels.StateSyncChunks) => _options = options ?? new StateSyncOptions();
+    /// <param name="logger">Where it says what went wrong, or null for nowhere.</param>
+    public StateSyncReactor(StateSyncOptions? options = null, ILogger<StateSyncReactor>? logger = null)
+        : base(ReactorName, StandardChannels.StateSyncSnapshots, StandardChannels.StateSyncChunks)
+    {
+        _options = options ?? new StateSyncOptions();
+        _state = new StateSyncState(_options);
+        _logger = logger ?? NullLogger<StateSyncReactor>.Instance;
+    }
 
     /// <summary>
     /// What connected peers offer, without what was rejected: the best first, which has the greatest height, then the greatest format, then the
@@ -48,18 +55,9 @@ public sealed class StateSyncReactor : Reactor<Message>
     {
         get
         {
-            lock (_gate)
+            lock (_state.Gate)
             {
-                return
-                [
-                    .. _peers.SelectMany(peer => peer.Offers.Select(snapshot => (Snapshot: snapshot, peer.Peer.Id)))
-                        .Where(offer => !_rejected.Contains(offer.Snapshot))
-                        .GroupBy(offer => offer.Snapshot)
-                        .Select(offers => new OfferedSnapshot(offers.Key, [.. offers.Select(offer => offer.Id)]))
-                        .OrderByDescending(offer => offer.Snapshot.Height)
-                        .ThenByDescending(offer => offer.Snapshot.Format)
-                        .ThenByDescending(offer => offer.Peers.Length),
-                ];
+                return _state.Pool.Ranked;
             }
         }
     }
@@ -69,9 +67,9 @@ public sealed class StateSyncReactor : Reactor<Message>
     {
         get
         {
-            lock (_gate)
+            lock (_state.Gate)
             {
-                return [.. _peers.Select(peer => new ChunkPeerReport(peer.Peer.Id, peer.Chunks, peer.Failures))];
+                return [.. _state.Peers.Select(peer => new ChunkPeerReport(peer.Id, peer.Chunks, peer.Failures))];
             }
         }
     }
@@ -82,9 +80,9 @@ public sealed class StateSyncReactor : Reactor<Message>
         while (true)
         {
             Task changed;
-            lock (_gate)
+            lock (_state.Gate)
             {
-                changed = _changed.Task;
+                changed = _state.Changed;
             }
 
             yield return Snapshots;
@@ -93,21 +91,54 @@ public sealed class StateSyncReactor : Reactor<Message>
     }
 
     /// <summary>Asks all peers again which snapshots they have, as those of the reference make new ones from time to time.</summary>
-    public void Discover() => Switch.TryBroadcast(StandardChannels.StateSyncSnapshots, new Message { SnapshotsRequest = new SnapshotsRequest() });
+    public void Discover()
+    {
+        lock (_state.Gate)
+        {
+            foreach (ChunkPeer peer in _state.Peers)
+            {
+                peer.OffersExpected += SnapshotsPerPeer;
+            }
+        }
 
-    /// <summary>Says that a snapshot is not what it should be: it is not shown any more.</summary>
-    /// <remarks>At most 1,000 are remembered.</remarks>
+        Switch.TryBroadcast(StandardChannels.StateSyncSnapshots, new Message { SnapshotsRequest = new SnapshotsRequest() });
+    }
+
+    /// <summary>Says that a snapshot is not what it should be: it is not shown any more, whoever offers it, and a download of it fails.</summary>
+    /// <remarks>The 1,000 that were rejected last are remembered.</remarks>
     public void Reject(Snapshot snapshot)
     {
         ArgumentNullException.ThrowIfNull(snapshot);
-        lock (_gate)
+        SnapshotKey key = SnapshotKey.Of(snapshot);
+        lock (_state.Gate)
         {
-            if (_rejected.Count < 1_000)
-            {
-                _rejected.Add(snapshot);
-            }
+            _state.Change(_state.Pool.Reject(key));
+        }
+    }
 
-            Change();
+    /// <summary>Says that a form of snapshots is of no use: none of it is shown any more, and a download of one fails.</summary>
+    /// <remarks>The 1,000 that were rejected last are remembered.</remarks>
+    public void RejectFormat(uint format)
+    {
+        lock (_state.Gate)
+        {
+            _state.Change(_state.Pool.RejectFormat(format));
+        }
+    }
+
+    /// <summary>
+    /// Says that a node is not to be believed: what it offers is not shown any more, also when it connects again; it is asked for no chunk, and what came from it and has
+    /// not been handed out comes from others. It is not disconnected.
+    /// </summary>
+    /// <remarks>The 1,000 that were rejected last are remembered.</remarks>
+    public void RejectPeer(NodeId peer)
+    {
+        lock (_state.Gate)
+        {
+            ChunkPeer? connected = _state.Peers.Find(known => known.Id == peer);
+            connected?.Asked.Clear();
+            _state.Download?.Forget(peer);
+            _state.Change(_state.Pool.RejectPeer(peer, connected));
         }
     }
 
@@ -116,50 +147,73 @@ public sealed class StateSyncReactor : Reactor<Message>
     /// one that is read, so a reader that takes its time holds back the peers.
     /// </summary>
     /// <param name="snapshot">The snapshot.</param>
-    /// <param name="check">Says whether a chunk is what it should be; called from any thread, for several chunks at once. Null: accepts all.</param>
+    /// <param name="check">
+    /// Says whether a chunk is what it should be; called from any thread, for several chunks at once. What it throws ends the download and is thrown to its reader. Null:
+    /// accepts all.
+    /// </param>
+    /// <param name="from">The first chunk that is wanted, for a download that goes on where another has ended; 0 to the number of chunks, with which nothing is wanted.</param>
     /// <param name="cancellationToken">Ends the download.</param>
-    /// <returns>The chunks, in order.</returns>
-    /// <exception cref="StateSyncException">No peer offers it any more, or a chunk could not be had in as many tries as it may take.</exception>
+    /// <returns>
+    /// The chunks, in order. Reading them throws a <see cref="StateSyncException"/> when no peer has offered the snapshot for
+    /// <see cref="StateSyncOptions.OfferTimeout"/>; when each that offers it has failed with a chunk, in <see cref="StateSyncOptions.TriesPerChunk"/> tries; or when it is
+    /// rejected. It throws an <see cref="InvalidOperationException"/> when another download has begun after this call.
+    /// </returns>
+    /// <exception cref="ArgumentException">The snapshot has no height, chunks or hash.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The snapshot has no chunk <paramref name="from"/>.</exception>
     /// <exception cref="InvalidOperationException">Another download goes on.</exception>
-    public async IAsyncEnumerable<SnapshotChunk> DownloadAsync(
+    public SnapshotDownload DownloadAsync(
         Snapshot snapshot,
         Func<SnapshotChunk, ChunkVerdict>? check = null,
-        [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        uint from = 0,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(snapshot);
-        ChunkDownload download = new(snapshot, check ?? (static _ => ChunkVerdict.Accept), _options, PeersOf);
-        lock (_gate)
+        if (!snapshot.IsValid)
         {
-            _download = _download is null ? download : throw new InvalidOperationException("A snapshot is being downloaded; one is at a time.");
+            throw new ArgumentException("A snapshot has a height, chunks and a hash.", nameof(snapshot));
         }
 
-        try
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(from, snapshot.Chunks);
+        lock (_state.Gate)
         {
-            await foreach (SnapshotChunk chunk in download.RunAsync(cancellationToken).ConfigureAwait(false))
-            {
-                yield return chunk;
-            }
+            _state.ThrowIfDownloading();
         }
-        finally
-        {
-            lock (_gate)
-            {
-                _download = null;
-            }
 
-            download.End();
+        return new SnapshotDownload(_state, snapshot, SnapshotKey.Of(snapshot), check ?? (static _ => ChunkVerdict.Accept), from, cancellationToken);
+    }
+
+    /// <inheritdoc />
+    protected override ValueTask OnStartAsync(CancellationToken cancellationToken)
+    {
+        _meter = _state.Meter.Create(Switch, _options, () => Read(static state => state.Download is not null), () => Read(static state => state.Pool.Count));
+        return ValueTask.CompletedTask;
+
+        T Read<T>(Func<StateSyncState, T> what)
+        {
+            lock (_state.Gate)
+            {
+                return what(_state);
+            }
         }
+    }
+
+    /// <inheritdoc />
+    protected override ValueTask OnStopAsync()
+    {
+        _meter?.Dispose();
+        return ValueTask.CompletedTask;
     }
 
     /// <inheritdoc />
     protected override ValueTask InitPeerAsync(IPeer peer, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(peer);
-        ChunkPeer state = new(peer);
-        peer.Items.Set(_state, state);
-        lock (_gate)
+        ChunkPeer known = new(peer);
+        peer.Items.Set(_peer, known);
+        known.Serving = ServeAsync(known);
+        lock (_state.Gate)
         {
-            _peers.Add(state);
+            _state.Peers.Add(known);
         }
 
         return ValueTask.CompletedTask;
@@ -168,8 +222,13 @@ public sealed class StateSyncReactor : Reactor<Message>
     /// <inheritdoc />
     protected override ValueTask AddPeerAsync(IPeer peer, CancellationToken cancellationToken)
     {
-        if (_options.Discovers)
+        if (_options.Discovers && peer.Items.TryGet(_peer, out ChunkPeer? known))
         {
+            lock (_state.Gate)
+            {
+                known.OffersExpected += SnapshotsPerPeer;
+            }
+
             peer.TrySend(StandardChannels.StateSyncSnapshots, new Message { SnapshotsRequest = new SnapshotsRequest() });
         }
 
@@ -177,30 +236,47 @@ public sealed class StateSyncReactor : Reactor<Message>
     }
 
     /// <inheritdoc />
-    protected override ValueTask RemovePeerAsync(IPeer peer, DisconnectReason reason)
+    protected override async ValueTask RemovePeerAsync(IPeer peer, DisconnectReason reason)
     {
-        ChunkDownload? download;
-        ChunkPeer? left;
-        lock (_gate)
+        if (peer.Items.TryGet(_peer, out ChunkPeer? left))
         {
-            left = _peers.Find(known => known.Peer == peer);
-            if (left is not null)
+            lock (_state.Gate)
             {
-                _peers.Remove(left);
-                Change();
+                _state.Download?.Leave(left);
+                _state.Peers.Remove(left);
+                _state.Change(_state.Pool.Remove(left));
             }
 
-            download = _download;
+            left.Queue.Writer.TryComplete();
+            await left.Serving.ConfigureAwait(false);
+            await left.Offering.ConfigureAwait(false);
+        }
+    }
+
+    /// <inheritdoc />
+    protected override RawVerdict Inspect(Envelope raw)
+    {
+        if (raw.Data.IsEmpty || raw.Data.Span[0] is not (OfferTag or ChunkTag) || !raw.Peer.Items.TryGet(_peer, out ChunkPeer? peer))
+        {
+            return RawVerdict.Accept;
         }
 
-        download?.Change(left);
-        return ValueTask.CompletedTask;
+        lock (_state.Gate)
+        {
+            if (raw.Data.Span[0] == ChunkTag ? peer.ChunksExpected > 0 : peer.OffersExpected > 0)
+            {
+                return RawVerdict.Accept;
+            }
+        }
+
+        _state.Meter.Fault("unasked");
+        return raw.Data.Span[0] == ChunkTag ? RawVerdict.Reject("A chunk came that was not asked for.") : RawVerdict.Ignore;
     }
 
     /// <inheritdoc />
     protected override ValueTask ReceiveAsync(Envelope<Message> envelope, CancellationToken cancellationToken)
     {
-        if (!envelope.Peer.Items.TryGet(_state, out ChunkPeer? peer))
+        if (!envelope.Peer.Items.TryGet(_peer, out ChunkPeer? peer))
         {
             return ValueTask.CompletedTask;
         }
@@ -209,142 +285,229 @@ public sealed class StateSyncReactor : Reactor<Message>
         switch (envelope.Message.SumCase)
         {
             case Message.SumOneofCase.SnapshotsRequest when !isChunks:
-                return OfferAsync(peer, cancellationToken);
+                Offer(peer);
+                break;
             case Message.SumOneofCase.SnapshotsResponse when !isChunks:
                 Learn(peer, envelope.Message.SnapshotsResponse);
                 break;
             case Message.SumOneofCase.ChunkRequest when isChunks:
-                return ServeAsync(peer, envelope.Message.ChunkRequest, cancellationToken);
+                Queue(peer, envelope.Message.ChunkRequest);
+                break;
             case Message.SumOneofCase.ChunkResponse when isChunks:
                 Receive(peer, envelope.Message.ChunkResponse);
                 break;
             default:
-                Refuse(peer, $"a message of kind {envelope.Message.SumCase} that does not belong on channel {envelope.Channel}");
+                Stop(peer, "malformed", $"The peer sent a message of kind {envelope.Message.SumCase} that does not belong on channel {envelope.Channel}.");
                 break;
         }
 
         return ValueTask.CompletedTask;
     }
 
-    private static void Refuse(ChunkPeer peer, string what) => peer.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, $"The peer sent {what}."));
-
-    private List<ChunkPeer> PeersOf(ChunkDownload download)
-    {
-        lock (_gate)
-        {
-            return [.. _peers.Where(peer => peer.Offers.Contains(download.Snapshot) && !peer.Peer.Stopped.IsCancellationRequested)];
-        }
-    }
-
     private void Learn(ChunkPeer peer, SnapshotsResponse offer)
     {
-        if (offer.Height == 0 || offer.Chunks == 0 || offer.Hash.IsEmpty || offer.Hash.Length > MaxHash || offer.Metadata.Length > MaxMetadata)
+        Snapshot snapshot = new(offer.Height, offer.Format, offer.Chunks, offer.Hash, offer.Metadata);
+        if (!snapshot.IsValid)
         {
-            Refuse(peer, "a snapshot without a height, chunks or a hash, or with too much of it");
+            Stop(peer, "malformed", "The peer sent a snapshot without a height, chunks or a hash.");
             return;
         }
 
-        if (offer.Chunks > _options.MaxChunks)
+        SnapshotKey key = SnapshotKey.Of(snapshot);
+        lock (_state.Gate)
         {
-            return;
-        }
-
-        ChunkDownload? download;
-        lock (_gate)
-        {
-            // Of more, the highest count: a node makes new ones and drops the old.
-            peer.Offers.Add(new Snapshot(offer.Height, offer.Format, offer.Chunks, offer.Hash, offer.Metadata));
-            if (peer.Offers.Count > SnapshotsPerPeer)
+            if (peer.OffersExpected == 0)
             {
-                peer.Offers.Remove(peer.Offers.MinBy(snapshot => snapshot.Height)!);
+                return;
             }
 
-            download = _download;
-            Change();
+            peer.OffersExpected--;
+            if (offer.Chunks <= _options.MaxChunks && _state.Pool.Add(peer, key, snapshot))
+            {
+                _state.Change(isOffers: true);
+            }
         }
-
-        download?.Change(left: null);
     }
 
     private void Receive(ChunkPeer peer, ChunkResponse response)
     {
-        if (!peer.TryAnswer())
-        {
-            Refuse(peer, "a chunk that it was not asked for");
-            return;
-        }
-
         if (response.Missing && !response.Chunk.IsEmpty)
         {
-            Refuse(peer, "a chunk that is missing and has bytes");
+            Stop(peer, "malformed", "The peer sent a chunk that is missing and has bytes.");
             return;
         }
 
-        ChunkDownload? download;
-        lock (_gate)
+        ChunkKey key = new(response.Height, response.Format, response.Index);
+        AskedChunk? asked;
+        SnapshotDownload? download;
+        bool isExpected;
+        lock (_state.Gate)
         {
-            download = _download;
+            isExpected = peer.ChunksExpected > 0;
+            peer.ChunksExpected -= isExpected ? 1 : 0;
+            asked = peer.Asked.Find(asked => asked.Key == key);
+            download = _state.Download;
+            if (download is null && asked is not null)
+            {
+                peer.Asked.Remove(asked);
+            }
         }
 
-        // A late one, of a download before.
-        if (download?.Snapshot is { } wanted && wanted.Height == response.Height && wanted.Format == response.Format)
+        if (!isExpected)
         {
-            // A plain null would become the empty array, and that an empty chunk.
-            download.Receive(peer, response.Index, response.Missing ? default(ReadOnlyMemory<byte>?) : response.Chunk.Memory);
+            Stop(peer, "unasked", "A chunk came that was not asked for.");
+        }
+        else if (asked is null || download is null)
+        {
+            // A late one, of a download before, or of which it was said that it is wanted no more.
+            _state.Meter.Chunk("unused");
+        }
+        else if (download.Receive(peer, asked, response.Missing ? default(ReadOnlyMemory<byte>?) : response.Chunk.Memory))
+        {
+            // A plain null would have become the empty array, and that an empty chunk.
+            RejectPeer(peer.Id);
+            Stop(peer, "rejected", $"Chunk {key.Index} of the snapshot of height {key.Height} was rejected.");
         }
     }
 
-    private async ValueTask OfferAsync(ChunkPeer peer, CancellationToken cancellationToken)
+    // One answer at a time, and that apart from the receiving, which must not wait for a peer that does not read.
+    private void Offer(ChunkPeer peer)
     {
-        if (_options.Source is not { } source || (peer.AnsweredAt is { } at && _options.TimeProvider.GetElapsedTime(at) < _options.AnswerPeriod))
+        if (_options.Source is { } source
+            && peer.Offering.IsCompleted
+            && (peer.OfferedAt is not { } at || _options.TimeProvider.GetElapsedTime(at) >= _options.AnswerPeriod))
         {
-            return;
+            peer.OfferedAt = _options.TimeProvider.GetTimestamp();
+            peer.Offering = OfferAsync(peer, source);
         }
+    }
 
-        peer.AnsweredAt = _options.TimeProvider.GetTimestamp();
-        IReadOnlyList<Snapshot> snapshots = await source.ListAsync(cancellationToken).ConfigureAwait(false);
-        foreach (Snapshot snapshot in snapshots.OrderByDescending(snapshot => snapshot.Height).Take(SnapshotsPerPeer))
+    private async Task OfferAsync(ChunkPeer peer, ISnapshotSource source)
+    {
+        try
         {
-            Message offer = new()
+            IReadOnlyList<Snapshot> snapshots = await source.ListAsync(peer.Peer.Stopped).ConfigureAwait(false);
+            foreach (Snapshot snapshot in snapshots.Where(snapshot => snapshot.IsValid).OrderByDescending(snapshot => (snapshot.Height, snapshot.Format)).Take(SnapshotsPerPeer))
             {
-                SnapshotsResponse = new SnapshotsResponse
+                Message offer = new()
                 {
-                    Height = snapshot.Height,
-                    Format = snapshot.Format,
-                    Chunks = snapshot.Chunks,
-                    Hash = snapshot.Hash,
-                    Metadata = snapshot.Metadata,
-                },
-            };
-            await peer.Peer.SendAsync(StandardChannels.StateSyncSnapshots, offer, cancellationToken: cancellationToken).ConfigureAwait(false);
+                    SnapshotsResponse = new SnapshotsResponse
+                    {
+                        Height = snapshot.Height,
+                        Format = snapshot.Format,
+                        Chunks = snapshot.Chunks,
+                        Hash = snapshot.Hash,
+                        Metadata = snapshot.Metadata,
+                    },
+                };
+                SendResult result = await peer.Peer.SendAsync(StandardChannels.StateSyncSnapshots, offer, Timeout.InfiniteTimeSpan, peer.Peer.Stopped).ConfigureAwait(false);
+                if (result == SendResult.MessageTooLarge)
+                {
+                    throw new InvalidDataException($"The snapshot of height {snapshot.Height} and format {snapshot.Format} is larger than a message may be.");
+                }
+            }
+        }
+        catch (Exception e) when (IsOfSource(peer, e))
+        {
+            StateSyncLog.ListFailed(_logger, peer.Id, e);
+        }
+        catch (OperationCanceledException)
+        {
+            // The peer has gone.
         }
     }
 
-    // One at a time for each peer, and the next not before there is room for this one.
-    private async ValueTask ServeAsync(ChunkPeer peer, ChunkRequest request, CancellationToken cancellationToken)
+    // A node of the reference asks again for what is slow to come; one answer is enough.
+    private void Queue(ChunkPeer peer, ChunkRequest request)
     {
-        ReadOnlyMemory<byte>? chunk = _options.Source is { } source && request.Height > 0
-            ? await source.ReadChunkAsync(request.Height, request.Format, request.Index, cancellationToken).ConfigureAwait(false)
-            : null;
-        chunk = chunk is { Length: > MaxChunk } ? null : chunk;
-        Message response = new()
+        ChunkKey key = new(request.Height, request.Format, request.Index);
+        lock (_state.Gate)
         {
-            ChunkResponse = new ChunkResponse
+            if (peer.Waiting.Contains(key))
             {
-                Height = request.Height,
-                Format = request.Format,
-                Index = request.Index,
-                Missing = chunk is null,
-                Chunk = chunk is { } data ? UnsafeByteOperations.UnsafeWrap(data) : ByteString.Empty,
-            },
-        };
-        await peer.Peer.SendAsync(StandardChannels.StateSyncChunks, response, cancellationToken: cancellationToken).ConfigureAwait(false);
+                return;
+            }
+
+            if (peer.Waiting.Count < _options.MaxWaitingRequests)
+            {
+                peer.Waiting.Add(key);
+                peer.Queue.Writer.TryWrite(key);
+                return;
+            }
+        }
+
+        _state.Meter.Fault("too_many_requests");
     }
 
-    // Called with the gate held.
-    private void Change()
+    // One at a time for each peer, and the next not before there is room for this one, for as long as the peer lives: apart from the receiving, so that a peer on a slow line
+    // can still answer what it was asked.
+    private async Task ServeAsync(ChunkPeer peer)
     {
-        _changed.SetResult();
-        _changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        try
+        {
+            await foreach (ChunkKey key in peer.Queue.Reader.ReadAllAsync(peer.Peer.Stopped).ConfigureAwait(false))
+            {
+                ReadOnlyMemory<byte>? chunk = await ReadAsync(peer, key).ConfigureAwait(false);
+                Message response = new()
+                {
+                    ChunkResponse = new ChunkResponse
+                    {
+                        Height = key.Height,
+                        Format = key.Format,
+                        Index = key.Index,
+                        Missing = chunk is null,
+                        Chunk = chunk is { } data ? UnsafeByteOperations.UnsafeWrap(data) : ByteString.Empty,
+                    },
+                };
+                SendResult result = await peer.Peer.SendAsync(StandardChannels.StateSyncChunks, response, Timeout.InfiniteTimeSpan, peer.Peer.Stopped).ConfigureAwait(false);
+                _state.Meter.Served(result != SendResult.Queued ? "unsent" : chunk is null ? "missing" : "served");
+                lock (_state.Gate)
+                {
+                    peer.Waiting.Remove(key);
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The peer has gone.
+        }
+    }
+
+    private async ValueTask<ReadOnlyMemory<byte>?> ReadAsync(ChunkPeer peer, ChunkKey key)
+    {
+        if (_options.Source is not { } source || key.Height == 0)
+        {
+            return null;
+        }
+
+        try
+        {
+            ReadOnlyMemory<byte>? chunk = await source.ReadChunkAsync(key.Height, key.Format, key.Index, peer.Peer.Stopped).ConfigureAwait(false);
+            return chunk is { Length: > MaxChunk } ? null : chunk;
+        }
+        catch (Exception e) when (IsOfSource(peer, e))
+        {
+            StateSyncLog.ReadFailed(_logger, key.Index, key.Height, key.Format, peer.Id, e);
+            return null;
+        }
+    }
+
+    // Being cancelled because the peer has gone is no failure.
+    private bool IsOfSource(ChunkPeer peer, Exception exception)
+    {
+        bool isFailure = exception is not OperationCanceledException || !peer.Peer.Stopped.IsCancellationRequested;
+        if (isFailure)
+        {
+            _state.Meter.Fault("source");
+        }
+
+        return isFailure;
+    }
+
+    private void Stop(ChunkPeer peer, string fault, string why)
+    {
+        _state.Meter.Fault(fault);
+        StateSyncLog.RuleBroken(_logger, peer.Id, why);
+        peer.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, why));
     }
 }

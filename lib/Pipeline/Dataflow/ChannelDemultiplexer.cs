@@ -92,6 +92,9 @@ internal sealed class ChannelDemultiplexer : IDisposable
         }
     }
 
+    /// <summary>How much has come of a message of which the rest has not; read by anybody, at any time.</summary>
+    public int GetPartialBytes(int index) => _partial[index].Length;
+
     /// <summary>Puts the messages that are complete into their lanes.</summary>
     public void Deliver()
     {

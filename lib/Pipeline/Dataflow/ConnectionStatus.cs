@@ -60,6 +60,9 @@ public sealed record ChannelStatus(
     long BytesReceived,
     long MessagesDropped)
 {
+    /// <summary>Bytes received of a message of which the rest has not come; not in <see cref="BytesReceived"/>.</summary>
+    public int PartialBytes { get; init; }
+
     /// <summary>Bytes of packets sent not long ago: of what was counted, a fifth is forgotten every 2 s.</summary>
     public long RecentlySent { get; init; }
 

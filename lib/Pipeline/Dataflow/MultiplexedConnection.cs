@@ -26,6 +26,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
 
     // Set by Start; the owner and the lane of the channel at each index.
     private FrameDecoder? _decoder;
+    private ChannelDemultiplexer? _demultiplexer;
     private (PeerLanes Owner, Lane Lane)[] _lanes = [];
 
     // Invariant: each is set once. _reason is the first reason to end; _stopping, which ends the loops, and _stopped, which is what others
@@ -94,10 +95,10 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
             }
         }
 
-        ChannelDemultiplexer demultiplexer = new(_channels, peer, [.. _lanes.Select(entry => entry.Lane)], Allowance, this, _options.Pool, _options.MessageCounter);
-        _decoder = new FrameDecoder(_connection.Input, demultiplexer, _options);
+        _demultiplexer = new ChannelDemultiplexer(_channels, peer, [.. _lanes.Select(entry => entry.Lane)], Allowance, this, _options.Pool, _options.MessageCounter);
+        _decoder = new FrameDecoder(_connection.Input, _demultiplexer, _options);
         _keepAlive.Add(this);
-        _ = RunAsync(demultiplexer, _decoder);
+        _ = RunAsync(_demultiplexer, _decoder);
     }
 
     /// <summary>Ends the connection at once; what waits to be sent is dropped. The first reason counts.</summary>
@@ -257,6 +258,7 @@ internal sealed class MultiplexedConnection : IKeepAliveTarget, IAsyncDisposable
             receivedBytes,
             dropped)
         {
+            PartialBytes = _demultiplexer?.GetPartialBytes(index) ?? 0,
             RecentlySent = _traffic.RecentlySent(index),
             SendersWaiting = queue.Waiting,
             SendWaits = queue.Waits,

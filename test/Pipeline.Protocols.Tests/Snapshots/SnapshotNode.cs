@@ -1,6 +1,7 @@
 using System.Net;
 using Google.Protobuf;
 using Pipeline.Cryptography;
+using Pipeline.Dataflow;
 using Pipeline.Protocols.StateSync;
 using Pipeline.Switching;
 using Pipeline.Testing;
@@ -46,11 +47,17 @@ internal sealed class SnapshotNode : IAsyncDisposable
 {
     private readonly NodeKey _key = NodeKey.Create();
 
-    private SnapshotNode(MemoryNetwork network, byte host, StateSyncOptions options)
+    private SnapshotNode(MemoryNetwork network, byte host, StateSyncOptions options, ConnectionOptions? connection)
     {
         IPAddress address = new([10, 0, 0, host]);
         Reactor = new StateSyncReactor(options);
-        Switch = new Switch(_key, new SwitchOptions { Network = "test", ListenEndPoint = new IPEndPoint(address, 26656), Transport = network.CreateTransport(address) });
+        Switch = new Switch(_key, new SwitchOptions
+        {
+            Network = "test",
+            ListenEndPoint = new IPEndPoint(address, 26656),
+            Transport = network.CreateTransport(address),
+            Connection = connection ?? new ConnectionOptions(),
+        });
         Switch.AddReactor(Reactor);
     }
 
@@ -58,9 +65,9 @@ internal sealed class SnapshotNode : IAsyncDisposable
 
     public StateSyncReactor Reactor { get; }
 
-    public static async Task<SnapshotNode> StartAsync(MemoryNetwork network, byte host, StateSyncOptions options, CancellationToken cancellationToken)
+    public static async Task<SnapshotNode> StartAsync(MemoryNetwork network, byte host, StateSyncOptions options, CancellationToken cancellationToken, ConnectionOptions? connection = null)
     {
-        SnapshotNode node = new(network, host, options);
+        SnapshotNode node = new(network, host, options, connection);
         await node.Switch.StartAsync(cancellationToken);
         return node;
     }

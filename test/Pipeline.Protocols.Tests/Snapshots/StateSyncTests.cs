@@ -1,5 +1,4 @@
-using CsCheck;
-using Microsoft.Extensions.Time.Testing;
+using Pipeline.Dataflow;
 using Pipeline.Protocols.StateSync;
 using Pipeline.Testing;
 
@@ -11,17 +10,6 @@ public sealed class StateSyncTests
 {
     private static readonly Func<uint, CancellationToken, ValueTask<byte[]?>> Lies = (_, _) => new([1, 2, 3]);
     private static readonly Func<uint, CancellationToken, ValueTask<byte[]?>> Lacks = (_, _) => new((byte[]?)null);
-
-    private static async Task<List<SnapshotChunk>> ReadAllAsync(IAsyncEnumerable<SnapshotChunk> chunks)
-    {
-        List<SnapshotChunk> all = [];
-        await foreach (SnapshotChunk chunk in chunks)
-        {
-            all.Add(chunk);
-        }
-
-        return all;
-    }
 
     private static async Task WithAsync(TestSnapshots[] sources, StateSyncOptions options, Snapshot snapshot, Func<SnapshotNode, SnapshotNode[], Task> test, CancellationToken cancellationToken)
     {
@@ -47,12 +35,6 @@ public sealed class StateSyncTests
         }
     }
 
-    private static void AssertWhole(IReadOnlyList<SnapshotChunk> chunks, uint count)
-    {
-        Assert.That(chunks.Select(chunk => chunk.Index), Is.EqualTo(Enumerable.Range(0, (int)count)));
-        Assert.That(chunks.All(chunk => chunk.Data.Span.SequenceEqual(TestSnapshots.Chunk(chunk.Index))), Is.True);
-    }
-
     [Test]
     public async Task A_snapshot_comes_whole_and_in_order_from_several_peers(CancellationToken cancellationToken)
     {
@@ -60,9 +42,9 @@ public sealed class StateSyncTests
         TestSnapshots[] sources = [new(snapshot), new(snapshot), new(snapshot)];
         await WithAsync(sources, new StateSyncOptions(), snapshot, async (client, _) =>
         {
-            List<SnapshotChunk> chunks = await ReadAllAsync(client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken));
+            List<SnapshotChunk> chunks = await ScriptedSync.ReadAllAsync(client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken: cancellationToken));
 
-            AssertWhole(chunks, 60);
+            ScriptedSync.AssertWhole(chunks, 60);
             Assert.That(sources.Select(source => source.Reads), Is.All.Positive);
             Assert.That(sources.Sum(source => source.Reads), Is.EqualTo(60));
             Assert.That(client.Reactor.Reports.Sum(report => report.Chunks), Is.EqualTo(60));
@@ -76,9 +58,9 @@ public sealed class StateSyncTests
         TestSnapshots liar = new(snapshot) { Read = Lies }, poor = new(snapshot) { Read = Lacks };
         await WithAsync([liar, poor, new(snapshot)], new StateSyncOptions(), snapshot, async (client, servers) =>
         {
-            List<SnapshotChunk> chunks = await ReadAllAsync(client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken));
+            List<SnapshotChunk> chunks = await ScriptedSync.ReadAllAsync(client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken: cancellationToken));
 
-            AssertWhole(chunks, 60);
+            ScriptedSync.AssertWhole(chunks, 60);
             Assert.That(chunks.Select(chunk => chunk.From), Is.All.EqualTo(servers[2].Switch.Id));
 
             // Two fail in a row before it is avoided, and another was asked for when the first had.
@@ -95,12 +77,12 @@ public sealed class StateSyncTests
         Snapshot snapshot = TestSnapshots.Make(100, 20);
         await WithAsync([new(snapshot) { Read = Lies }, new(snapshot)], new StateSyncOptions(), snapshot, async (client, servers) =>
         {
-            List<SnapshotChunk> chunks = await ReadAllAsync(client.Reactor.DownloadAsync(
+            List<SnapshotChunk> chunks = await ScriptedSync.ReadAllAsync(client.Reactor.DownloadAsync(
                 snapshot,
                 chunk => TestSnapshots.Check(chunk) == ChunkVerdict.Accept ? ChunkVerdict.Accept : ChunkVerdict.RejectSender,
-                cancellationToken));
+                cancellationToken: cancellationToken));
 
-            AssertWhole(chunks, 20);
+            ScriptedSync.AssertWhole(chunks, 20);
             await foreach (var offers in client.Reactor.WatchAsync(cancellationToken))
             {
                 if (offers[0].Peers.SequenceEqual([servers[1].Switch.Id]))
@@ -112,67 +94,12 @@ public sealed class StateSyncTests
     }
 
     [Test]
-    public async Task A_peer_that_keeps_silent_costs_its_time_and_no_more(CancellationToken cancellationToken)
-    {
-        Snapshot snapshot = TestSnapshots.Make(100, 40);
-        FakeTimeProvider time = new();
-        StateSyncReactor reactor = new(new StateSyncOptions { TimeProvider = time });
-        await using TestSwitch node = new();
-        node.AddReactor(reactor);
-        await node.StartAsync(cancellationToken);
-        TestPeer silent = await node.ConnectAsync(), honest = await node.ConnectAsync();
-        foreach (TestPeer peer in (TestPeer[])[silent, honest])
-        {
-            await node.ReceiveAsync(peer, StandardChannels.StateSyncSnapshots, new Message
-            {
-                SnapshotsResponse = new SnapshotsResponse { Height = 100, Format = 1, Chunks = 40, Hash = snapshot.Hash, Metadata = snapshot.Metadata },
-            }).WaitAsync(cancellationToken);
-        }
-
-        DateTimeOffset start = time.GetUtcNow();
-        Task<List<SnapshotChunk>> download = ReadAllAsync(reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken));
-        for (int answered = 0; !download.IsCompleted;)
-        {
-            cancellationToken.ThrowIfCancellationRequested();
-            foreach (Message request in honest.SentOn(StandardChannels.StateSyncChunks).Skip(answered))
-            {
-                await AnswerAsync(honest, request.ChunkRequest);
-                answered++;
-            }
-
-            // All that the honest one was asked for is answered: what is waited for is the other's.
-            time.Advance(TimeSpan.FromSeconds(1));
-            await Task.Yield();
-        }
-
-        AssertWhole(await download, 40);
-        IReadOnlyList<Message> unanswered = silent.SentOn(StandardChannels.StateSyncChunks);
-        Assert.That(unanswered, Has.Count.EqualTo(2), "it is not asked again");
-        Assert.That(time.GetUtcNow() - start, Is.GreaterThanOrEqualTo(TimeSpan.FromSeconds(15)));
-        Assert.That(reactor.Reports, Is.EqualTo([new ChunkPeerReport(silent.Id, 0, 2), new ChunkPeerReport(honest.Id, 40, 0)]));
-
-        foreach (Message request in unanswered)
-        {
-            await AnswerAsync(silent, request.ChunkRequest);
-        }
-
-        Assert.That(silent.Stopped.IsCancellationRequested, Is.False, "being late is no lie");
-        await AnswerAsync(silent, unanswered[0].ChunkRequest);
-        Assert.That(silent.Stopped.IsCancellationRequested, Is.True, "answering twice is");
-
-        Task AnswerAsync(TestPeer peer, ChunkRequest request) => node.ReceiveAsync(peer, StandardChannels.StateSyncChunks, new Message
-        {
-            ChunkResponse = new ChunkResponse { Height = request.Height, Format = request.Format, Index = request.Index, Chunk = Google.Protobuf.ByteString.CopyFrom(TestSnapshots.Chunk(request.Index)) },
-        }).WaitAsync(cancellationToken);
-    }
-
-    [Test]
     public async Task When_the_last_peer_leaves_the_download_says_so(CancellationToken cancellationToken)
     {
         Snapshot snapshot = TestSnapshots.Make(100, 40);
-        await WithAsync([new(snapshot)], new StateSyncOptions(), snapshot, async (client, servers) =>
+        await WithAsync([new(snapshot)], new StateSyncOptions { OfferTimeout = TimeSpan.Zero }, snapshot, async (client, servers) =>
         {
-            await using IAsyncEnumerator<SnapshotChunk> chunks = client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken).GetAsyncEnumerator(cancellationToken);
+            await using IAsyncEnumerator<SnapshotChunk> chunks = client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken: cancellationToken).GetAsyncEnumerator(cancellationToken);
             await chunks.MoveNextAsync();
             await servers[0].Switch.StopAsync();
 
@@ -195,7 +122,7 @@ public sealed class StateSyncTests
         await WithAsync([poor], new StateSyncOptions { TriesPerChunk = 4 }, snapshot, async (client, _) =>
         {
             await Assert.ThatAsync(
-                () => ReadAllAsync(client.Reactor.DownloadAsync(snapshot, check: null, cancellationToken)),
+                () => ScriptedSync.ReadAllAsync(client.Reactor.DownloadAsync(snapshot, cancellationToken: cancellationToken)),
                 Throws.TypeOf<StateSyncException>().With.Message.Contains("Chunk 1").And.Message.Contains("4 tries"));
             Assert.That(poor.Reads, Is.EqualTo(6));
         }, cancellationToken);
@@ -208,11 +135,17 @@ public sealed class StateSyncTests
         TestSnapshots source = new(snapshot);
         await WithAsync([source], new StateSyncOptions { Window = 5, ChunksPerPeer = 5 }, snapshot, async (client, _) =>
         {
-            await using IAsyncEnumerator<SnapshotChunk> chunks = client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken).GetAsyncEnumerator(cancellationToken);
+            await using IAsyncEnumerator<SnapshotChunk> chunks = client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken: cancellationToken).GetAsyncEnumerator(cancellationToken);
             for (int read = 1; read <= 50; read++)
             {
                 await chunks.MoveNextAsync();
-                Assert.That(source.Reads, Is.InRange(read, read + 5));
+                while (source.Reads < read + 5)
+                {
+                    await Task.Yield();
+                    cancellationToken.ThrowIfCancellationRequested();
+                }
+
+                Assert.That(source.Reads, Is.EqualTo(read + 5), "what was read, and the window");
             }
         }, cancellationToken);
     }
@@ -223,41 +156,43 @@ public sealed class StateSyncTests
         Snapshot snapshot = TestSnapshots.Make(100, 20);
         await WithAsync([new(snapshot)], new StateSyncOptions(), snapshot, async (client, _) =>
         {
-            await using (IAsyncEnumerator<SnapshotChunk> first = client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken).GetAsyncEnumerator(cancellationToken))
+            SnapshotDownload tooLate = client.Reactor.DownloadAsync(snapshot);
+            SnapshotDownload left = client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken: cancellationToken);
+            await using (IAsyncEnumerator<SnapshotChunk> first = left.GetAsyncEnumerator(cancellationToken))
             {
                 await first.MoveNextAsync();
-                Assert.That(() => ReadAllAsync(client.Reactor.DownloadAsync(snapshot, null, cancellationToken)), Throws.InvalidOperationException);
+                Assert.That(() => client.Reactor.DownloadAsync(snapshot), Throws.InvalidOperationException, "at the call");
+                await Assert.ThatAsync(() => ScriptedSync.ReadAllAsync(tooLate), Throws.InvalidOperationException);
             }
 
-            AssertWhole(await ReadAllAsync(client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken)), 20);
+            Assert.That(() => left.Refetch(0), Throws.InvalidOperationException);
+            await Assert.ThatAsync(() => ScriptedSync.ReadAllAsync(left), Throws.InvalidOperationException);
+            ScriptedSync.AssertWhole(await ScriptedSync.ReadAllAsync(client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken: cancellationToken)), 20);
         }, cancellationToken);
     }
 
-    /// <summary>However peers behave, a snapshot comes whole and in order as long as one peer is honest.</summary>
     [Test]
-    public async Task One_honest_peer_is_enough(CancellationToken cancellationToken) =>
-        await Gen.Select(Gen.Int[0, 2].Array[1, 4], Gen.UInt[1, 30], Gen.Int[1, 6], Gen.Int[1, 3], (kinds, chunks, window, perPeer) => (kinds, chunks, window, perPeer)).SampleAsync(
-            async run =>
-            {
-                Snapshot snapshot = TestSnapshots.Make(100, run.chunks);
-                TestSnapshots[] sources =
-                [
-                    .. run.kinds.Select(kind => new TestSnapshots(snapshot)
-                    {
-                        Read = kind switch
-                        {
-                            0 => Lies,
-                            1 => Lacks,
-                            _ => static (index, cancellation) => index % 3 == 0 ? Lies(index, cancellation) : new(TestSnapshots.Chunk(index)),
-                        },
-                    }),
-                    new(snapshot),
-                ];
-                StateSyncOptions options = new() { Window = run.window, ChunksPerPeer = run.perPeer };
-                await WithAsync(sources, options, snapshot, async (client, _) => AssertWhole(
-                    await ReadAllAsync(client.Reactor.DownloadAsync(snapshot, TestSnapshots.Check, cancellationToken)),
-                    run.chunks), cancellationToken);
-            },
-            iter: 20,
-            threads: 1);
+    public async Task A_line_that_is_slow_takes_its_time_and_nothing_is_asked_for_twice(CancellationToken cancellationToken)
+    {
+        // A chunk takes 1.8 s, where 1 s is the limit for one that does not come; with the next behind it, of which no two fit into the queue, longer than a send may wait by default here.
+        Snapshot snapshot = TestSnapshots.Make(100, 3);
+        byte[] large = new byte[4_500_000];
+        new Random(1).NextBytes(large);
+        TestSnapshots source = new(snapshot) { Read = (_, _) => new(large) };
+        MemoryNetwork network = new();
+        await using SnapshotNode client = await SnapshotNode.StartAsync(network, 1, new StateSyncOptions { ChunkTimeout = TimeSpan.FromSeconds(1), ChunksPerPeer = 3 }, cancellationToken);
+        await using SnapshotNode server = await SnapshotNode.StartAsync(
+            network,
+            2,
+            new StateSyncOptions { Source = source, Discovers = false },
+            cancellationToken,
+            new ConnectionOptions { SendRate = 2_500_000, SendTimeout = TimeSpan.FromMilliseconds(50) });
+        await client.JoinAsync(snapshot, [server], cancellationToken);
+
+        List<SnapshotChunk> chunks = await ScriptedSync.ReadAllAsync(client.Reactor.DownloadAsync(snapshot, cancellationToken: cancellationToken));
+
+        Assert.That(chunks.Select(chunk => chunk.Data.Span.SequenceEqual(large)), Is.EqualTo([true, true, true]));
+        Assert.That(source.Reads, Is.EqualTo(3));
+        Assert.That(client.Reactor.Reports, Is.EqualTo([new ChunkPeerReport(server.Switch.Id, 3, 0)]));
+    }
 }

@@ -201,6 +201,32 @@ public sealed class MultiplexedConnectionTests
     }
 
     [Test, CancelAfter(30_000)]
+    public async Task The_status_says_how_much_has_come_of_a_message_that_is_under_way(CancellationToken cancellationToken)
+    {
+        await using Ends ends = await Ends.ConnectAsync(sendRate: 10_000);
+        ChannelStatus Status() => ends.B.Connection.GetStatus().Channels.Single(status => status.Channel == Slow);
+        ends.A.Send(Slow, 100_000, count: 1);
+        for (int last = 0, more = 0; more < 3; cancellationToken.ThrowIfCancellationRequested())
+        {
+            ChannelStatus status = Status();
+            Assert.That((status.PartialBytes, status.BytesReceived), Is.EqualTo((Math.Clamp(status.PartialBytes, last, 99_999), 0)));
+            more += status.PartialBytes > last ? 1 : 0;
+            last = status.PartialBytes;
+            ends.Time.Advance(TimeSpan.FromSeconds(0.1));
+            await Task.Yield();
+        }
+
+        while (Status().MessagesReceived == 0)
+        {
+            ends.Time.Advance(TimeSpan.FromSeconds(0.1));
+            await Task.Yield();
+            cancellationToken.ThrowIfCancellationRequested();
+        }
+
+        Assert.That((Status().PartialBytes, Status().BytesReceived), Is.EqualTo((0, 100_000)));
+    }
+
+    [Test, CancelAfter(30_000)]
     public async Task A_connection_that_ends_while_it_is_paused_is_not_paused_for_ever(CancellationToken cancellationToken)
     {
         TaskCompletionSource resume = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -227,11 +253,11 @@ public sealed class MultiplexedConnectionTests
 
         public FakeTimeProvider Time => time;
 
-        public static async Task<Ends> ConnectAsync(Func<Envelope, CancellationToken, ValueTask>? handlerOfB = null)
+        public static async Task<Ends> ConnectAsync(Func<Envelope, CancellationToken, ValueTask>? handlerOfB = null, long? sendRate = null)
         {
             FakeTimeProvider time = new();
             ConnectionPair pair = await ConnectionPair.OverTcpAsync();
-            return new Ends(new End(pair.A, time, [Slow, Quick]), new End(pair.B, time, [Slow, Quick], handlerOfB), time, pair);
+            return new Ends(new End(pair.A, time, [Slow, Quick], handler: null, sendRate), new End(pair.B, time, [Slow, Quick], handlerOfB), time, pair);
         }
 
         /// <summary>
@@ -272,9 +298,10 @@ public sealed class MultiplexedConnectionTests
             Pipeline.Transport.SecretConnection connection,
             TimeProvider time,
             ChannelDescriptor[] channels,
-            Func<Envelope, CancellationToken, ValueTask>? handler = null)
+            Func<Envelope, CancellationToken, ValueTask>? handler = null,
+            long? sendRate = null)
         {
-            ConnectionOptions options = new() { TimeProvider = time, SendRate = null, ReceiveRate = null };
+            ConnectionOptions options = new() { TimeProvider = time, SendRate = sendRate, ReceiveRate = null };
             _keepAlive = new KeepAlive(options);
             _channels = new ChannelTable(channels);
             Connection = new MultiplexedConnection(options, connection, _channels, [.. channels.Select(channel => channel.Id)], _keepAlive);
