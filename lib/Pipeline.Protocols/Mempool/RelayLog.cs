@@ -246,6 +246,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             _bytes += bytes.Length;
             _expectedBytes += (bytes.Length - _expectedBytes) / 64;
             Rank(transaction);
+            if (_isStuck)
+            {
+                // Its sender may be asked for another.
+                Signal();
+            }
+
             foreach (RelayFeed feed in _feeds)
             {
                 feed.Wake();
@@ -257,8 +263,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
     /// <summary>Waits until there is room.</summary>
     /// <param name="source">Whose transaction it is for; null for one of this node's own.</param>
-    /// <param name="size">Its bytes.</param>
-    /// <param name="timeout">The longest wait.</param>
+    /// <param name="size">Its bytes; 0 for one that is to be asked for.</param>
+    /// <param name="timeout">The longest wait, but for what may not even be forced.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns>
     /// False when there was none in time, or the node stops; for a peer's transaction at once, when nobody has taken anything since the last time and it may be forced.
@@ -271,12 +277,17 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             Task progress;
             lock (_gate)
             {
+                if (_isClosed && size > 0)
+                {
+                    return false;
+                }
+
                 if (HasRoom(source, size, isForced: false))
                 {
                     return true;
                 }
 
-                if (_isClosed || (_isStuck && source is not null && HasRoom(source, size, isForced: true)))
+                if (_isStuck && source is not null && HasRoom(source, size, isForced: true))
                 {
                     return false;
                 }
@@ -284,19 +295,26 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 progress = WhenProgress();
             }
 
-            TimeSpan left = timeout - options.TimeProvider.GetElapsedTime(start);
             try
             {
-                await progress.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, options.TimeProvider, cancellationToken).ConfigureAwait(false);
+                // What is less than a millisecond would be no time.
+                double left = Math.Ceiling((timeout - options.TimeProvider.GetElapsedTime(start)).TotalMilliseconds);
+                await progress.WaitAsync(TimeSpan.FromMilliseconds(Math.Max(left, 0)), options.TimeProvider, cancellationToken).ConfigureAwait(false);
             }
             catch (TimeoutException)
             {
                 lock (_gate)
                 {
-                    // A peer that owes too much waits for itself.
-                    _isStuck |= source is not null && HasRoom(source, size, isForced: true);
-                    return false;
+                    bool mayBeForced = source is not null && HasRoom(source, size, isForced: true);
+                    _isStuck |= mayBeForced;
+                    if (mayBeForced || size > 0)
+                    {
+                        return false;
+                    }
                 }
+
+                // A peer that has been asked for as much as it may waits for itself.
+                await progress.WaitAsync(cancellationToken).ConfigureAwait(false);
             }
         }
     }
@@ -617,7 +635,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         transaction.IsReserved = isReserved;
     }
 
-    // Into the list of its rank, which signals that there is room when it is no longer one of those that nobody else has.
+    // Into the list of its rank; what somebody else has is room for more.
     private void Rank(RelayTransaction transaction)
     {
         bool isOwn = transaction.From is null;
@@ -630,12 +648,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             return;
         }
 
-        bool wasUnsettled = transaction.Place.List is not null && transaction.Rank >= PoolRank.Unsettled;
+        bool wasRoom = transaction.Place.List is not null && transaction.Rank < PoolRank.Unsettled;
         Unrank(transaction);
         list.AddLast(transaction.Place);
         transaction.Rank = rank;
         CountUnsettled(transaction, 1);
-        if (wasUnsettled && rank < PoolRank.Unsettled)
+        if (!wasRoom && rank < PoolRank.Unsettled)
         {
             Progress();
         }
@@ -715,12 +733,13 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         _end = to;
     }
 
-    private static void Credit(RelayFeed feed, long now)
+    private void Credit(RelayFeed feed, long now)
     {
         if (feed.Owed > 0)
         {
             feed.Owed--;
             feed.OwesSince = now;
+            Signal();
         }
     }
 

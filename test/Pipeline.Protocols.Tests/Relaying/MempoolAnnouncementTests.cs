@@ -100,6 +100,9 @@ public sealed class MempoolAnnouncementTests
 
                     time.Advance(Tick);
                     await Task.Yield();
+
+                    // Time stands still until who is next has been asked.
+                    await UntilAsync(() => peers.Sum(peer => Asks(peer).Count) == bench.Relay.Status.Undelivered, cancellationToken);
                     Assert.That(bench.Relay.Status.Requested, Is.EqualTo(1));
                     Assert.That(bench.Relay.Status.Undelivered, Is.LessThanOrEqualTo(before + after + again.Length), "each is asked at most as often as it has announced");
                 }
