@@ -24,7 +24,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     // checked, or in the pool. The pool is what is not null of _items[i % length] for _first <= i < _end: _count transactions of _bytes bytes, each in the list
     // of its rank; _unsettledBytes are those of the ranks that no other peer has. _requests are those not in _known that a peer has been asked for, and
     // _reserved is how many of those have come and are being checked: together, and with what is unsettled, they fit into the pool, unless they were forced.
-    // _present has the slots of _feeds. No code of others is called with the lock held.
+    // _present has the slots of _feeds, and _awaited of those that are not slow. No code of others is called with the lock held.
     private readonly Lock _gate = new();
     private readonly Dictionary<TransactionHash, RelayTransaction> _known = [];
     private readonly Dictionary<TransactionHash, Request> _requests = [];
@@ -33,6 +33,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     private readonly LinkedList<RelayTransaction>[] _ranks = [.. Enum.GetValues<PoolRank>().Select(_ => new LinkedList<RelayTransaction>())];
     private readonly List<RelayFeed> _feeds = [];
     private SlotSet _present;
+    private SlotSet _awaited;
+    private long _judgedAt = options.TimeProvider.GetTimestamp();
     private int _nextCached;
     private long _first;
     private long _end;
@@ -65,6 +67,9 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     private int MostOwed => (options.MaxPoolTransactions - ForOwn) / 2;
 
     private int Unsettled => _ranks[(int)PoolRank.Unsettled].Count + _ranks[(int)PoolRank.OwnUnsettled].Count;
+
+    // What a peer that is not slow still has to take.
+    private int Awaited => _count - _ranks[(int)PoolRank.Everybodys].Count;
 
     private int Coming => _requests.Count + _reserved;
 
@@ -102,6 +107,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
             _feeds.Add(feed);
             _present.TryAdd(feed.Slot);
+            _awaited.TryAdd(feed.Slot);
         }
     }
 
@@ -123,14 +129,13 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         {
             _feeds.Remove(feed);
             _present.Remove(feed.Slot);
+            _awaited.Remove(feed.Slot);
             foreach (RelayTransaction transaction in _known.Values)
             {
                 transaction.Forget(feed);
-                if (transaction.Bytes is not null)
-                {
-                    Rank(transaction);
-                }
             }
+
+            RankAll();
 
             foreach ((TransactionHash hash, Request request) in _requests)
             {
@@ -292,29 +297,40 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                     return false;
                 }
 
+                Judge(isStarting: true);
                 progress = WhenProgress();
             }
 
+            // What is less than a millisecond would be no time.
+            TimeSpan left = timeout - options.TimeProvider.GetElapsedTime(start);
+            TimeSpan wait = TimeSpan.FromMilliseconds(Math.Max(0, Math.Ceiling(Math.Min(left.TotalMilliseconds, options.MaxHoldBack.TotalMilliseconds))));
             try
             {
-                // What is less than a millisecond would be no time.
-                double left = Math.Ceiling((timeout - options.TimeProvider.GetElapsedTime(start)).TotalMilliseconds);
-                await progress.WaitAsync(TimeSpan.FromMilliseconds(Math.Max(left, 0)), options.TimeProvider, cancellationToken).ConfigureAwait(false);
+                await progress.WaitAsync(wait, options.TimeProvider, cancellationToken).ConfigureAwait(false);
             }
             catch (TimeoutException)
             {
                 lock (_gate)
                 {
+                    Judge(isStarting: false);
+                    if (HasRoom(source, size, isForced: false))
+                    {
+                        continue;
+                    }
+
                     bool mayBeForced = source is not null && HasRoom(source, size, isForced: true);
                     _isStuck |= mayBeForced;
-                    if (mayBeForced || size > 0)
+                    if (mayBeForced || (size > 0 && options.TimeProvider.GetElapsedTime(start) >= timeout))
                     {
                         return false;
                     }
                 }
 
-                // A peer that has been asked for as much as it may waits for itself.
-                await progress.WaitAsync(cancellationToken).ConfigureAwait(false);
+                if (size == 0)
+                {
+                    // A peer that has been asked for as much as it may waits for itself.
+                    await progress.WaitAsync(cancellationToken).ConfigureAwait(false);
+                }
             }
         }
     }
@@ -414,6 +430,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             foreach (RelayTransaction transaction in batch)
             {
                 HasIt(feed, transaction);
+            }
+
+            Skip(feed);
+            if (feed.Position == _end)
+            {
+                _awaited.TryAdd(feed.Slot);
             }
 
             Progress();
@@ -594,6 +616,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     {
         if (transaction.TryAddHolder(feed))
         {
+            feed.Taken++;
             transaction.IsSettled |= feed != transaction.From;
             if (transaction.Bytes is not null)
             {
@@ -603,14 +626,14 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     }
 
     // For a peer no more than it leaves to others, who may be many: of an empty pool half. What it owes counts as if it were on its way. Who owes too much may show
-    // with one at a time that it delivers. Own transactions wait while an eighth of the pool is what no other has, wherever it came from: the pools of all nodes hold the
-    // same, so that there is room for what others submit, and nodes never wait for each other in a circle. What is only announced they do not wait for.
+    // with one at a time that it delivers. Own transactions wait while an eighth of the pool is what some have to take, wherever it came from: the pools of all nodes hold
+    // the same, so that there is room for what others submit, and nodes do not wait for each other in a circle. What is only announced they do not wait for.
     private bool HasRoom(RelayFeed? source, int size, bool isForced)
     {
-        int taken = Coming + (isForced ? 0 : Unsettled);
+        int taken = Coming + (isForced ? 0 : Awaited);
         if (source is null)
         {
-            if (Unsettled + _reserved >= ForOwn || taken >= options.MaxPoolTransactions)
+            if (Awaited + _reserved >= ForOwn || taken >= options.MaxPoolTransactions)
             {
                 return false;
             }
@@ -635,11 +658,11 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         transaction.IsReserved = isReserved;
     }
 
-    // Into the list of its rank; what somebody else has is room for more.
+    // Into the list of its rank; what others have is room for more.
     private void Rank(RelayTransaction transaction)
     {
         bool isOwn = transaction.From is null;
-        PoolRank rank = transaction.IsKnownToAll(_present) ? PoolRank.Everybodys
+        PoolRank rank = transaction.IsKnownToAll(transaction.IsSettled ? _awaited : _present) ? PoolRank.Everybodys
             : transaction.IsSettled ? (isOwn ? PoolRank.OwnSettled : PoolRank.Settled)
             : isOwn ? PoolRank.OwnUnsettled : PoolRank.Unsettled;
         LinkedList<RelayTransaction> list = _ranks[(int)rank];
@@ -648,14 +671,53 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             return;
         }
 
-        bool wasRoom = transaction.Place.List is not null && transaction.Rank < PoolRank.Unsettled;
+        bool wasAwaited = transaction.Place.List is not null && transaction.Rank > rank;
         Unrank(transaction);
         list.AddLast(transaction.Place);
         transaction.Rank = rank;
         CountUnsettled(transaction, 1);
-        if (!wasRoom && rank < PoolRank.Unsettled)
+        if (wasAwaited || rank < PoolRank.Unsettled)
         {
             Progress();
+        }
+    }
+
+    private void RankAll()
+    {
+        for (long i = _first; i < _end; i++)
+        {
+            if (ItemAt(i) is { } transaction)
+            {
+                Rank(transaction);
+            }
+        }
+    }
+
+    // Who is to be waited for: a peer that takes less than an eighth of the pool while others are held back for as long as may be is slow until it has caught up.
+    private void Judge(bool isStarting)
+    {
+        long now = options.TimeProvider.GetTimestamp();
+        if (options.TimeProvider.GetElapsedTime(_judgedAt, now) < options.MaxHoldBack)
+        {
+            return;
+        }
+
+        _judgedAt = now;
+        bool isAnySlow = false;
+        foreach (RelayFeed feed in _feeds)
+        {
+            if (!isStarting && feed.Taken < Math.Max(1, _count / 8) && _ranks.Skip(1).Any(rank => rank.First is { } first && !first.Value.IsKnownTo(feed)))
+            {
+                _awaited.Remove(feed.Slot);
+                isAnySlow = true;
+            }
+
+            feed.Taken = 0;
+        }
+
+        if (isAnySlow)
+        {
+            RankAll();
         }
     }
 
