@@ -80,7 +80,8 @@ public sealed record MempoolRelayOptions
     } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// For how long peers that send are held back when the pool is full of what no peer has taken. After that the oldest makes room, until a peer takes something.
+    /// For how long others are held back for a peer that is behind. One that takes less than an eighth of what the pool holds in this time is not waited for until it has
+    /// caught up; when nobody takes anything, peers that send are held back for as long, and then the oldest makes room, until a peer takes something.
     /// More than 0, at most 1 day; default 1 s.
     /// </summary>
     public TimeSpan MaxHoldBack { get; init => field = Positive(value); } = TimeSpan.FromSeconds(1);

@@ -12,8 +12,8 @@ using Pipeline.Wire;
 namespace Pipeline.Protocols.Mempool;
 
 /// <summary>
-/// Passes transactions on: each that is new and that the check accepts goes to every peer that is not known to have it, at the pace at which the peer takes
-/// them, and never back to one that sent it.
+/// Passes transactions on: each that is new and that the check accepts goes to every peer that is not known to have it, at the pace at which peers
+/// take them, and never back to one that sent it.
 /// </summary>
 /// <remarks>
 /// Relays that both have <see cref="RelayChannel"/> tell each other hashes first, so that a transaction comes from one peer only; a peer without it is sent all

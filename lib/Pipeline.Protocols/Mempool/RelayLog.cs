@@ -17,12 +17,15 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     // The log is longer than the pool by this factor, because what leaves the pool leaves a gap, and closing gaps costs as much as the log is long.
     private const int Sparseness = 4;
 
+    // As many as the pool has at least.
+    private const int MinCapacity = 4;
+
     // For how many timeouts a peer may send nothing of all that it owes.
     private const int MaxTimeoutsOwing = 5;
 
     // Guarded by _gate, as the state of transactions and feeds. Invariant: _known has exactly the transactions that are in the ring of the cache, or held: being
     // checked, or in the pool. The pool is what is not null of _items[i % length] for _first <= i < _end: _count transactions of _bytes bytes, each in the list
-    // of its rank; _unsettledBytes are those of the ranks that no other peer has. _requests are those not in _known that a peer has been asked for, and
+    // of its rank; _awaitedBytes are those of all ranks but the first. _requests are those not in _known that a peer has been asked for, and
     // _reserved is how many of those have come and are being checked: together, and with what is unsettled, they fit into the pool, unless they were forced.
     // _present has the slots of _feeds, and _awaited of those that are not slow. No code of others is called with the lock held.
     private readonly Lock _gate = new();
@@ -40,7 +43,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     private long _end;
     private int _count;
     private long _bytes;
-    private long _unsettledBytes;
+    private long _awaitedBytes;
     private int _reserved;
     private long _missed;
     private long _undelivered;
@@ -60,11 +63,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         Repeat,
     }
 
-    // An eighth of the pool is for this node's own, however much peers announce.
-    private int ForOwn { get; } = Math.Max(1, options.MaxPoolTransactions / 8);
-
     // What one peer can be asked for when nobody else is.
-    private int MostOwed => (options.MaxPoolTransactions - ForOwn) / 2;
+    private int MostOwed { get; } = (options.MaxPoolTransactions - ForOwn(options.MaxPoolTransactions)) / 2;
 
     private int Unsettled => _ranks[(int)PoolRank.Unsettled].Count + _ranks[(int)PoolRank.OwnUnsettled].Count;
 
@@ -575,6 +575,9 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         }
     }
 
+    // An eighth of the pool is for this node's own, however much peers announce.
+    private static int ForOwn(int capacity) => Math.Max(1, capacity / 8);
+
     private RelayTransaction? ItemAt(long sequence) => _items[sequence % _items.Length];
 
     // To what the peer is not known to have.
@@ -630,17 +633,18 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     // the same, so that there is room for what others submit, and nodes do not wait for each other in a circle. What is only announced they do not wait for.
     private bool HasRoom(RelayFeed? source, int size, bool isForced)
     {
+        int capacity = (int)Math.Clamp(options.MaxPoolBytes / _expectedBytes, MinCapacity, options.MaxPoolTransactions);
         int taken = Coming + (isForced ? 0 : Awaited);
         if (source is null)
         {
-            if (Awaited + _reserved >= ForOwn || taken >= options.MaxPoolTransactions)
+            if (Awaited + _reserved >= ForOwn(capacity) || taken >= capacity)
             {
                 return false;
             }
         }
         else
         {
-            int free = options.MaxPoolTransactions - ForOwn - taken;
+            int free = capacity - ForOwn(capacity) - taken;
             int onItsWay = source.Requested + (isForced ? 0 : source.Unsettled);
             if (free <= 0 || (onItsWay > 0 && onItsWay + source.Owed >= free))
             {
@@ -648,7 +652,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             }
         }
 
-        double bytes = (Coming * _expectedBytes) + (isForced ? 0 : _unsettledBytes);
+        double bytes = (Coming * _expectedBytes) + (isForced ? 0 : _awaitedBytes);
         return bytes == 0 || bytes + size <= options.MaxPoolBytes;
     }
 
@@ -675,7 +679,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         Unrank(transaction);
         list.AddLast(transaction.Place);
         transaction.Rank = rank;
-        CountUnsettled(transaction, 1);
+        Count(transaction, 1);
         if (wasAwaited || rank < PoolRank.Unsettled)
         {
             Progress();
@@ -726,19 +730,20 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         if (transaction.Place.List is { } list)
         {
             list.Remove(transaction.Place);
-            CountUnsettled(transaction, -1);
+            Count(transaction, -1);
         }
     }
 
-    private void CountUnsettled(RelayTransaction transaction, int change)
+    private void Count(RelayTransaction transaction, int change)
     {
-        if (transaction.Rank >= PoolRank.Unsettled)
+        if (transaction.Rank > PoolRank.Everybodys)
         {
-            _unsettledBytes += change * transaction.Bytes!.Length;
-            if (transaction.From is { } from)
-            {
-                from.Unsettled += change;
-            }
+            _awaitedBytes += change * transaction.Bytes!.Length;
+        }
+
+        if (transaction is { Rank: >= PoolRank.Unsettled, From: { } from })
+        {
+            from.Unsettled += change;
         }
     }
 

@@ -288,6 +288,69 @@ public sealed class MempoolRelayTests
         Assert.That(bench.Relay.Status.Missed, Is.EqualTo(50 - Received(slow).Count).And.GreaterThan(30));
     }
 
+    [Test, CancelAfter(60_000)]
+    public async Task A_peer_that_is_behind_and_reads_is_waited_for_and_misses_nothing(CancellationToken cancellationToken)
+    {
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 80, MaxHoldBack = TimeSpan.FromMinutes(1), SubmitTimeout = TimeSpan.FromMinutes(1) });
+        TestPeer quick = await bench.ConnectPlainAsync();
+        TestPeer slow = await bench.ConnectPlainAsync(new TestPeer(Plain()));
+        int submitted = 0;
+        for (int round = 0; round < 10; round++)
+        {
+            slow.NextResult = SendResult.QueueFull;
+            Task<SubmitResult> next;
+            while ((next = bench.Relay.SubmitAsync(Bytes($"{submitted}"), cancellationToken).AsTask()).IsCompleted && submitted < 20 * (round + 1))
+            {
+                submitted++;
+            }
+
+            slow.NextResult = SendResult.Queued;
+            Assert.That(await next, Is.EqualTo(SubmitResult.Accepted));
+            submitted++;
+        }
+
+        await UntilAsync(() => Received(slow).Count == submitted && Received(quick).Count == submitted, cancellationToken);
+        Assert.That(bench.Relay.Status.Missed, Is.Zero);
+        Assert.That(submitted, Is.GreaterThan(80));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_peer_that_takes_nothing_is_waited_for_once(CancellationToken cancellationToken)
+    {
+        FakeTimeProvider time = new();
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 80, TimeProvider = time });
+        TestPeer reader = await bench.ConnectPlainAsync();
+        TestPeer stuck = await bench.ConnectPlainAsync(new TestPeer(Plain()) { NextResult = SendResult.QueueFull });
+        DateTimeOffset start = time.GetUtcNow();
+        for (int i = 0; i < 200; i++)
+        {
+            Task<SubmitResult> submitting = bench.Relay.SubmitAsync(Bytes($"{i}"), cancellationToken).AsTask();
+            while (!submitting.IsCompleted || Received(reader).Count <= i)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                if (i == 10)
+                {
+                    // An eighth of the pool waits for it.
+                    time.Advance(TimeSpan.FromMilliseconds(100));
+                }
+
+                await Task.Yield();
+            }
+
+            Assert.That(await submitting, Is.EqualTo(SubmitResult.Accepted));
+        }
+
+        Assert.That(time.GetUtcNow() - start, Is.GreaterThanOrEqualTo(TimeSpan.FromSeconds(1)));
+        Assert.That(bench.Relay.Status.Missed, Is.InRange(100, 120), "all but what is in the pool, and in the batch that it does not take");
+        stuck.NextResult = SendResult.Queued;
+        while (!Received(stuck).Contains("199"))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            time.Advance(TimeSpan.FromMilliseconds(100));
+            await Task.Yield();
+        }
+    }
+
     [Test, CancelAfter(30_000)]
     public async Task A_message_keeps_to_the_limits_of_a_batch(CancellationToken cancellationToken)
     {
