@@ -16,6 +16,9 @@ internal sealed record MempoolExperiment : Experiment
 
     private static readonly TimeSpan DefaultDuration = TimeSpan.FromMinutes(2);
 
+    // Nothing comes for so long: then nothing is on the wire any more that the receiver could have already.
+    private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(200);
+
     /// <summary>How many transactions are submitted in each run.</summary>
     public int Transactions { get; init; } = 100_000;
 
@@ -29,7 +32,7 @@ internal sealed record MempoolExperiment : Experiment
     public override string Description =>
         $"{Readable.Number(Transactions)} transactions of {Size} bytes go through {NodeCount} nodes with the mempool relay and its default limits: in a line all are submitted at one end, in a full"
         + " mesh a part at each node; 'flood' is the mesh without announcements, as nodes of the reference do it. Measured is how long it takes until each node has seen each transaction, how often"
-        + " each was seen, and how many of the transactions on the wire the receiver had already.";
+        + " each was seen, and, when nothing comes any more, how many of the transactions on the wire the receiver had already. A first run of each that is not counted warms up.";
 
     public static Command CreateCommand(ExperimentCommands commands)
     {
@@ -51,6 +54,7 @@ internal sealed record MempoolExperiment : Experiment
         List<Run> done = [];
         foreach (Topology topology in Enum.GetValues<Topology>())
         {
+            await MeasureAsync(context, topology);
             for (int run = 1; run <= runs; run++)
             {
                 Run result = await MeasureAsync(context, topology);
@@ -142,7 +146,7 @@ internal sealed record MempoolExperiment : Experiment
             }
 
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            MempoolRelayStatus[] statuses = [.. relays.Select(relay => relay.Status)];
+            MempoolRelayStatus[] statuses = await WhenQuietAsync(relays, context.CancellationToken);
             long duplicates = statuses.Sum(status => status.Duplicates);
             return new Run(
                 topology,
@@ -158,6 +162,23 @@ internal sealed record MempoolExperiment : Experiment
             {
                 await node.DisposeAsync();
             }
+        }
+    }
+
+    private static async Task<MempoolRelayStatus[]> WhenQuietAsync(MempoolRelayReactor[] relays, CancellationToken cancellationToken)
+    {
+        long received = -1;
+        while (true)
+        {
+            MempoolRelayStatus[] statuses = [.. relays.Select(relay => relay.Status)];
+            long now = statuses.Sum(status => status.Received);
+            if (now == received)
+            {
+                return statuses;
+            }
+
+            received = now;
+            await Task.Delay(Quiet, cancellationToken);
         }
     }
 

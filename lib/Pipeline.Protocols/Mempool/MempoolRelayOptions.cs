@@ -9,7 +9,8 @@ public sealed record MempoolRelayOptions
 {
     /// <summary>
     /// Looks at each transaction that the node had not seen, once, in the order in which its sender sent it. What it throws stops the peer, or is thrown to
-    /// who submitted; the transaction counts as not seen then. Default: accepts all.
+    /// who submitted; the transaction counts as not seen then. Default: accepts all. A peer that sends what it accepts is useful, see <c>SwitchOptions.LazyPeerTime</c>; without a check
+    /// no transaction makes a peer useful, because any bytes would.
     /// </summary>
     public Func<MempoolTransaction, CancellationToken, ValueTask<MempoolVerdict>>? Check { get; init; }
 
@@ -47,7 +48,8 @@ public sealed record MempoolRelayOptions
     public int MaxReceivedTransactions { get; init => field = AtLeast(1, value); } = 10_000;
 
     /// <summary>
-    /// How many transactions that it had sent already, or been sent, a peer may send within a minute; one that sends more is banned. At least 1; default 1,000.
+    /// How many transactions that it had sent already a peer may send again within a minute; one that sends more is banned. What it only got from this node counts as
+    /// seen, not as repeated. At least 1; default 1,000.
     /// </summary>
     public int MaxRepeats { get; init => field = AtLeast(1, value); } = 1_000;
 
@@ -67,19 +69,27 @@ public sealed record MempoolRelayOptions
         init => field = value >= TimeSpan.Zero && value <= TimeSpan.FromSeconds(1) ? value : throw OutOfRange(value, "0 to 1 s");
     } = TimeSpan.FromMilliseconds(10);
 
-    /// <summary>After how long without an answer a transaction is asked of another peer that has it. More than 0; default 2 s.</summary>
-    public TimeSpan RequestTimeout { get; init => field = Positive(value); } = TimeSpan.FromSeconds(2);
+    /// <summary>
+    /// After how long a transaction that was asked for is asked of another peer that has it. A peer that owes as many as one may be asked for, and has sent nothing for five
+    /// times this, is stopped. 10 ms to 1 h; default 2 s.
+    /// </summary>
+    public TimeSpan RequestTimeout
+    {
+        get;
+        init => field = value >= TimeSpan.FromMilliseconds(10) && value <= TimeSpan.FromHours(1) ? value : throw OutOfRange(value, "10 ms to 1 h");
+    } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// For how long peers that send are held back when the pool is full of what no peer has taken. After that the oldest makes room, until a peer takes something.
-    /// More than 0; default 1 s.
+    /// For how long others are held back for a peer that is behind. One that takes less than an eighth of what the pool holds in this time is not waited for until it has
+    /// caught up; when nobody takes anything, peers that send are held back for as long, and then the oldest makes room, until a peer takes something.
+    /// More than 0, at most 1 day; default 1 s.
     /// </summary>
     public TimeSpan MaxHoldBack { get; init => field = Positive(value); } = TimeSpan.FromSeconds(1);
 
-    /// <summary>How long <see cref="MempoolRelayReactor.SubmitAsync"/> waits for room. More than 0; default 10 s.</summary>
+    /// <summary>How long <see cref="MempoolRelayReactor.SubmitAsync"/> waits for room. More than 0, at most 1 day; default 10 s.</summary>
     public TimeSpan SubmitTimeout { get; init => field = Positive(value); } = TimeSpan.FromSeconds(10);
 
-    /// <summary>How old a transaction may be that a new peer still gets, while it is in the pool. More than 0; default 1 minute.</summary>
+    /// <summary>How old a transaction may be that a new peer still gets, while it is in the pool. More than 0, at most 1 day; default 1 minute.</summary>
     public TimeSpan MaxAge { get; init => field = Positive(value); } = TimeSpan.FromMinutes(1);
 
     /// <summary>Where time comes from. Default: the system's clock.</summary>
@@ -92,7 +102,7 @@ public sealed record MempoolRelayOptions
         value >= minimum ? value : throw OutOfRange(value, $"at least {minimum}", property);
 
     private static TimeSpan Positive(TimeSpan value, [CallerMemberName] string property = "") =>
-        value > TimeSpan.Zero ? value : throw OutOfRange(value, "more than 0", property);
+        value > TimeSpan.Zero && value <= TimeSpan.FromDays(1) ? value : throw OutOfRange(value, "more than 0 and at most 1 day", property);
 
     private static ArgumentOutOfRangeException OutOfRange(object value, string range, [CallerMemberName] string property = "") =>
         new(property, value, $"{property} is {range}.");

@@ -12,8 +12,8 @@ using Pipeline.Wire;
 namespace Pipeline.Protocols.Mempool;
 
 /// <summary>
-/// Passes transactions on: each that is new and that the check accepts goes to every peer that is not known to have it, at the pace at which the peer takes
-/// them, and never back to one that sent it.
+/// Passes transactions on: each that is new and that the check accepts goes to every peer that is not known to have it, at the pace at which peers
+/// take them, and never back to one that sent it.
 /// </summary>
 /// <remarks>
 /// Relays that both have <see cref="RelayChannel"/> tell each other hashes first, so that a transaction comes from one peer only; a peer without it is sent all
@@ -68,7 +68,7 @@ public sealed class MempoolRelayReactor : Reactor
         _options = options;
         _channel = channel;
         _log = new RelayLog(options);
-        _told = new Fanout<MempoolTransaction>(options.MaxPoolTransactions);
+        _told = new Fanout<MempoolTransaction>(options.MaxPoolTransactions, options.MaxPoolBytes, static transaction => transaction.Data.Length);
         _checks = Channel.CreateBounded<bool>(options.MaxConcurrentChecks);
     }
 
@@ -167,10 +167,14 @@ public sealed class MempoolRelayReactor : Reactor
 
     /// <summary>
     /// The transactions that are accepted from now on, this node's own included, until the node stops. A reader that is more than
-    /// <see cref="MempoolRelayOptions.MaxPoolTransactions"/> behind misses the oldest, see <see cref="MempoolRelayStatus.Unread"/>; who must have each puts
+    /// <see cref="MempoolRelayOptions.MaxPoolTransactions"/> or <see cref="MempoolRelayOptions.MaxPoolBytes"/> behind misses the oldest, see <see cref="MempoolRelayStatus.Unread"/>; who must have each puts
     /// <see cref="MempoolRelayOptions.Check"/> in its place, which holds back who sends.
     /// </summary>
-    /// <remarks>It listens from this call on, not from the first <c>MoveNextAsync</c>; until it is enumerated to its end, or cancelled, it holds what is not read.</remarks>
+    /// <remarks>
+    /// It listens from this call on, not from the first <c>MoveNextAsync</c>. Until its enumerator is disposed, as <c>await foreach</c> does, or <paramref name="cancellationToken"/>
+    /// is cancelled, whether anybody enumerates it or not, it holds what is not read.
+    /// </remarks>
+    /// <param name="cancellationToken">Ends it.</param>
     public IAsyncEnumerable<MempoolTransaction> ReadAcceptedAsync(CancellationToken cancellationToken = default) => _told.ReadAsync(cancellationToken);
 
     /// <inheritdoc />
@@ -286,7 +290,7 @@ public sealed class MempoolRelayReactor : Reactor
 
     private async ValueTask ReceiveTransactionsAsync(RelayFeed feed, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
-        if (!TransactionsCodec.TryFind(message.Span, feed.Found, _options.MaxReceivedTransactions))
+        if (!TransactionsCodec.TryFind(message.Span, feed.Found, _options.MaxReceivedTransactions) || feed.Found.Count == 0)
         {
             Stop(feed, "malformed", $"A message of {message.Length} bytes on channel {_channel} holds no transactions.");
             return;
@@ -311,11 +315,15 @@ public sealed class MempoolRelayReactor : Reactor
             ReadOnlyMemory<byte> data = message.Slice(start, length);
             switch (_log.See(TransactionHash.Of(data.Span), feed, out RelayTransaction seen))
             {
-                case RelayLog.Sighting.New when await AcceptAsync(feed, data.ToArray(), seen, cancellationToken).ConfigureAwait(false):
-                    isUseful = true;
-                    break;
                 case RelayLog.Sighting.New:
-                    return;
+                    MempoolVerdict verdict = await AcceptAsync(feed, data.ToArray(), seen, cancellationToken).ConfigureAwait(false);
+                    if (verdict == MempoolVerdict.Ban)
+                    {
+                        return;
+                    }
+
+                    isUseful |= verdict == MempoolVerdict.Accept;
+                    break;
                 case RelayLog.Sighting.Repeat when IsTooOften(feed):
                     Interlocked.Increment(ref _duplicates);
                     Ban(feed, "repeats", $"It has sent more than {_options.MaxRepeats} transactions again within a minute.");
@@ -326,14 +334,14 @@ public sealed class MempoolRelayReactor : Reactor
             }
         }
 
-        if (isUseful)
+        // Without a check anything is accepted, and proves nothing.
+        if (isUseful && _options.Check is not null)
         {
             feed.Peer.MarkUseful();
         }
     }
 
-    // False when the peer is banned.
-    private async ValueTask<bool> AcceptAsync(RelayFeed feed, byte[] data, RelayTransaction seen, CancellationToken cancellationToken)
+    private async ValueTask<MempoolVerdict> AcceptAsync(RelayFeed feed, byte[] data, RelayTransaction seen, CancellationToken cancellationToken)
     {
         MempoolTransaction transaction = new(seen.Hash, data, feed.Peer);
         bool isDone = false;
@@ -348,7 +356,7 @@ public sealed class MempoolRelayReactor : Reactor
                     Ban(feed, "banned", $"It has sent transaction {seen.Hash}, which no honest node sends.");
                 }
 
-                return verdict != MempoolVerdict.Ban;
+                return verdict;
             }
 
             // What was asked for has its room.
@@ -363,7 +371,7 @@ public sealed class MempoolRelayReactor : Reactor
                 Tell(transaction);
             }
 
-            return true;
+            return verdict;
         }
         finally
         {

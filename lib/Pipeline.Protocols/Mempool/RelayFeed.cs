@@ -52,6 +52,9 @@ internal sealed class RelayFeed(IPeer peer, bool announces)
     /// <summary>How many transactions of the pool came from it and are not settled.</summary>
     public int Unsettled { get; set; }
 
+    /// <summary>How many transactions it has got, or said that it has, since peers were last judged.</summary>
+    public int Taken { get; set; }
+
     /// <summary>How many it has been asked for.</summary>
     public int Requested { get; set; }
 

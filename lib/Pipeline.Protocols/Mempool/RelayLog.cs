@@ -17,14 +17,17 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     // The log is longer than the pool by this factor, because what leaves the pool leaves a gap, and closing gaps costs as much as the log is long.
     private const int Sparseness = 4;
 
+    // As many as the pool has at least.
+    private const int MinCapacity = 4;
+
     // For how many timeouts a peer may send nothing of all that it owes.
     private const int MaxTimeoutsOwing = 5;
 
     // Guarded by _gate, as the state of transactions and feeds. Invariant: _known has exactly the transactions that are in the ring of the cache, or held: being
     // checked, or in the pool. The pool is what is not null of _items[i % length] for _first <= i < _end: _count transactions of _bytes bytes, each in the list
-    // of its rank; _unsettledBytes are those of the ranks that no other peer has. _requests are those not in _known that a peer has been asked for, and
+    // of its rank; _awaitedBytes are those of all ranks but the first. _requests are those not in _known that a peer has been asked for, and
     // _reserved is how many of those have come and are being checked: together, and with what is unsettled, they fit into the pool, unless they were forced.
-    // _present has the slots of _feeds. No code of others is called with the lock held.
+    // _present has the slots of _feeds, and _awaited of those that are not slow. No code of others is called with the lock held.
     private readonly Lock _gate = new();
     private readonly Dictionary<TransactionHash, RelayTransaction> _known = [];
     private readonly Dictionary<TransactionHash, Request> _requests = [];
@@ -33,12 +36,14 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     private readonly LinkedList<RelayTransaction>[] _ranks = [.. Enum.GetValues<PoolRank>().Select(_ => new LinkedList<RelayTransaction>())];
     private readonly List<RelayFeed> _feeds = [];
     private SlotSet _present;
+    private SlotSet _awaited;
+    private long _judgedAt = options.TimeProvider.GetTimestamp();
     private int _nextCached;
     private long _first;
     private long _end;
     private int _count;
     private long _bytes;
-    private long _unsettledBytes;
+    private long _awaitedBytes;
     private int _reserved;
     private long _missed;
     private long _undelivered;
@@ -58,13 +63,13 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         Repeat,
     }
 
-    // An eighth of the pool is for this node's own, however much peers announce.
-    private int ForOwn { get; } = Math.Max(1, options.MaxPoolTransactions / 8);
-
     // What one peer can be asked for when nobody else is.
-    private int MostOwed => (options.MaxPoolTransactions - ForOwn) / 2;
+    private int MostOwed { get; } = (options.MaxPoolTransactions - ForOwn(options.MaxPoolTransactions)) / 2;
 
     private int Unsettled => _ranks[(int)PoolRank.Unsettled].Count + _ranks[(int)PoolRank.OwnUnsettled].Count;
+
+    // What a peer that is not slow still has to take.
+    private int Awaited => _count - _ranks[(int)PoolRank.Everybodys].Count;
 
     private int Coming => _requests.Count + _reserved;
 
@@ -102,6 +107,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
             _feeds.Add(feed);
             _present.TryAdd(feed.Slot);
+            _awaited.TryAdd(feed.Slot);
         }
     }
 
@@ -123,14 +129,13 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         {
             _feeds.Remove(feed);
             _present.Remove(feed.Slot);
+            _awaited.Remove(feed.Slot);
             foreach (RelayTransaction transaction in _known.Values)
             {
                 transaction.Forget(feed);
-                if (transaction.Bytes is not null)
-                {
-                    Rank(transaction);
-                }
             }
+
+            RankAll();
 
             foreach ((TransactionHash hash, Request request) in _requests)
             {
@@ -246,6 +251,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             _bytes += bytes.Length;
             _expectedBytes += (bytes.Length - _expectedBytes) / 64;
             Rank(transaction);
+            if (_isStuck)
+            {
+                // Its sender may be asked for another.
+                Signal();
+            }
+
             foreach (RelayFeed feed in _feeds)
             {
                 feed.Wake();
@@ -257,8 +268,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
     /// <summary>Waits until there is room.</summary>
     /// <param name="source">Whose transaction it is for; null for one of this node's own.</param>
-    /// <param name="size">Its bytes.</param>
-    /// <param name="timeout">The longest wait.</param>
+    /// <param name="size">Its bytes; 0 for one that is to be asked for.</param>
+    /// <param name="timeout">The longest wait, but for what may not even be forced.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns>
     /// False when there was none in time, or the node stops; for a peer's transaction at once, when nobody has taken anything since the last time and it may be forced.
@@ -271,31 +282,54 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             Task progress;
             lock (_gate)
             {
+                if (_isClosed && size > 0)
+                {
+                    return false;
+                }
+
                 if (HasRoom(source, size, isForced: false))
                 {
                     return true;
                 }
 
-                if (_isClosed || (_isStuck && source is not null && HasRoom(source, size, isForced: true)))
+                if (_isStuck && source is not null && HasRoom(source, size, isForced: true))
                 {
                     return false;
                 }
 
+                Judge(isStarting: true);
                 progress = WhenProgress();
             }
 
+            // What is less than a millisecond would be no time.
             TimeSpan left = timeout - options.TimeProvider.GetElapsedTime(start);
+            TimeSpan wait = TimeSpan.FromMilliseconds(Math.Max(0, Math.Ceiling(Math.Min(left.TotalMilliseconds, options.MaxHoldBack.TotalMilliseconds))));
             try
             {
-                await progress.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, options.TimeProvider, cancellationToken).ConfigureAwait(false);
+                await progress.WaitAsync(wait, options.TimeProvider, cancellationToken).ConfigureAwait(false);
             }
             catch (TimeoutException)
             {
                 lock (_gate)
                 {
-                    // A peer that owes too much waits for itself.
-                    _isStuck |= source is not null && HasRoom(source, size, isForced: true);
-                    return false;
+                    Judge(isStarting: false);
+                    if (HasRoom(source, size, isForced: false))
+                    {
+                        continue;
+                    }
+
+                    bool mayBeForced = source is not null && HasRoom(source, size, isForced: true);
+                    _isStuck |= mayBeForced;
+                    if (mayBeForced || (size > 0 && options.TimeProvider.GetElapsedTime(start) >= timeout))
+                    {
+                        return false;
+                    }
+                }
+
+                if (size == 0)
+                {
+                    // A peer that has been asked for as much as it may waits for itself.
+                    await progress.WaitAsync(cancellationToken).ConfigureAwait(false);
                 }
             }
         }
@@ -396,6 +430,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             foreach (RelayTransaction transaction in batch)
             {
                 HasIt(feed, transaction);
+            }
+
+            Skip(feed);
+            if (feed.Position == _end)
+            {
+                _awaited.TryAdd(feed.Slot);
             }
 
             Progress();
@@ -535,6 +575,9 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         }
     }
 
+    // An eighth of the pool is for this node's own, however much peers announce.
+    private static int ForOwn(int capacity) => Math.Max(1, capacity / 8);
+
     private RelayTransaction? ItemAt(long sequence) => _items[sequence % _items.Length];
 
     // To what the peer is not known to have.
@@ -576,6 +619,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     {
         if (transaction.TryAddHolder(feed))
         {
+            feed.Taken++;
             transaction.IsSettled |= feed != transaction.From;
             if (transaction.Bytes is not null)
             {
@@ -585,21 +629,22 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     }
 
     // For a peer no more than it leaves to others, who may be many: of an empty pool half. What it owes counts as if it were on its way. Who owes too much may show
-    // with one at a time that it delivers. Own transactions wait while an eighth of the pool is what no other has, wherever it came from: the pools of all nodes hold the
-    // same, so that there is room for what others submit, and nodes never wait for each other in a circle. What is only announced they do not wait for.
+    // with one at a time that it delivers. Own transactions wait while an eighth of the pool is what some have to take, wherever it came from: the pools of all nodes hold
+    // the same, so that there is room for what others submit, and nodes do not wait for each other in a circle. What is only announced they do not wait for.
     private bool HasRoom(RelayFeed? source, int size, bool isForced)
     {
-        int taken = Coming + (isForced ? 0 : Unsettled);
+        int capacity = (int)Math.Clamp(options.MaxPoolBytes / _expectedBytes, MinCapacity, options.MaxPoolTransactions);
+        int taken = Coming + (isForced ? 0 : Awaited);
         if (source is null)
         {
-            if (Unsettled + _reserved >= ForOwn || taken >= options.MaxPoolTransactions)
+            if (Awaited + _reserved >= ForOwn(capacity) || taken >= capacity)
             {
                 return false;
             }
         }
         else
         {
-            int free = options.MaxPoolTransactions - ForOwn - taken;
+            int free = capacity - ForOwn(capacity) - taken;
             int onItsWay = source.Requested + (isForced ? 0 : source.Unsettled);
             if (free <= 0 || (onItsWay > 0 && onItsWay + source.Owed >= free))
             {
@@ -607,7 +652,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             }
         }
 
-        double bytes = (Coming * _expectedBytes) + (isForced ? 0 : _unsettledBytes);
+        double bytes = (Coming * _expectedBytes) + (isForced ? 0 : _awaitedBytes);
         return bytes == 0 || bytes + size <= options.MaxPoolBytes;
     }
 
@@ -617,11 +662,11 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         transaction.IsReserved = isReserved;
     }
 
-    // Into the list of its rank, which signals that there is room when it is no longer one of those that nobody else has.
+    // Into the list of its rank; what others have is room for more.
     private void Rank(RelayTransaction transaction)
     {
         bool isOwn = transaction.From is null;
-        PoolRank rank = transaction.IsKnownToAll(_present) ? PoolRank.Everybodys
+        PoolRank rank = transaction.IsKnownToAll(transaction.IsSettled ? _awaited : _present) ? PoolRank.Everybodys
             : transaction.IsSettled ? (isOwn ? PoolRank.OwnSettled : PoolRank.Settled)
             : isOwn ? PoolRank.OwnUnsettled : PoolRank.Unsettled;
         LinkedList<RelayTransaction> list = _ranks[(int)rank];
@@ -630,14 +675,53 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             return;
         }
 
-        bool wasUnsettled = transaction.Place.List is not null && transaction.Rank >= PoolRank.Unsettled;
+        bool wasAwaited = transaction.Place.List is not null && transaction.Rank > rank;
         Unrank(transaction);
         list.AddLast(transaction.Place);
         transaction.Rank = rank;
-        CountUnsettled(transaction, 1);
-        if (wasUnsettled && rank < PoolRank.Unsettled)
+        Count(transaction, 1);
+        if (wasAwaited || rank < PoolRank.Unsettled)
         {
             Progress();
+        }
+    }
+
+    private void RankAll()
+    {
+        for (long i = _first; i < _end; i++)
+        {
+            if (ItemAt(i) is { } transaction)
+            {
+                Rank(transaction);
+            }
+        }
+    }
+
+    // Who is to be waited for: a peer that takes less than an eighth of the pool while others are held back for as long as may be is slow until it has caught up.
+    private void Judge(bool isStarting)
+    {
+        long now = options.TimeProvider.GetTimestamp();
+        if (options.TimeProvider.GetElapsedTime(_judgedAt, now) < options.MaxHoldBack)
+        {
+            return;
+        }
+
+        _judgedAt = now;
+        bool isAnySlow = false;
+        foreach (RelayFeed feed in _feeds)
+        {
+            if (!isStarting && feed.Taken < Math.Max(1, _count / 8) && _ranks.Skip(1).Any(rank => rank.First is { } first && !first.Value.IsKnownTo(feed)))
+            {
+                _awaited.Remove(feed.Slot);
+                isAnySlow = true;
+            }
+
+            feed.Taken = 0;
+        }
+
+        if (isAnySlow)
+        {
+            RankAll();
         }
     }
 
@@ -646,19 +730,20 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         if (transaction.Place.List is { } list)
         {
             list.Remove(transaction.Place);
-            CountUnsettled(transaction, -1);
+            Count(transaction, -1);
         }
     }
 
-    private void CountUnsettled(RelayTransaction transaction, int change)
+    private void Count(RelayTransaction transaction, int change)
     {
-        if (transaction.Rank >= PoolRank.Unsettled)
+        if (transaction.Rank > PoolRank.Everybodys)
         {
-            _unsettledBytes += change * transaction.Bytes!.Length;
-            if (transaction.From is { } from)
-            {
-                from.Unsettled += change;
-            }
+            _awaitedBytes += change * transaction.Bytes!.Length;
+        }
+
+        if (transaction is { Rank: >= PoolRank.Unsettled, From: { } from })
+        {
+            from.Unsettled += change;
         }
     }
 
@@ -715,12 +800,13 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         _end = to;
     }
 
-    private static void Credit(RelayFeed feed, long now)
+    private void Credit(RelayFeed feed, long now)
     {
         if (feed.Owed > 0)
         {
             feed.Owed--;
             feed.OwesSince = now;
+            Signal();
         }
     }
 

@@ -56,7 +56,7 @@ internal sealed class RelayTransaction(TransactionHash hash, RelayFeed? from, lo
 /// <summary>In which order the transactions of a full pool make room.</summary>
 internal enum PoolRank
 {
-    /// <summary>All peers have it.</summary>
+    /// <summary>All peers that are waited for have it, and at least one that did not send it, if there is any.</summary>
     Everybodys,
 
     /// <summary>A peer other than its sender has it.</summary>

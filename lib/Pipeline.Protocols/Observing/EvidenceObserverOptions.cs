@@ -5,7 +5,9 @@ namespace Pipeline.Protocols.Observing;
 /// <summary>Settings and limits of an <see cref="EvidenceObserverReactor"/>.</summary>
 public sealed record EvidenceObserverOptions
 {
-    /// <summary>How much evidence is kept, and remembered as seen; the oldest is forgotten. At least 1; default 1,000.</summary>
+    /// <summary>
+    /// How much evidence is kept, and remembered as seen; the oldest of the peer that sent most of it is forgotten. At least 1; default 1,000.
+    /// </summary>
     public int MaxKept { get; init => field = AtLeastOne(value, nameof(MaxKept)); } = 1_000;
 
     /// <summary>How many addresses of validators are kept of one piece of evidence. At least 1; default 200.</summary>

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Diagnostics.Metrics;
+using Pipeline.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Diagnostics;
 using Pipeline.Protocols.Types;
@@ -9,7 +10,8 @@ namespace Pipeline.Protocols.Observing;
 
 /// <summary>Shows the evidence of broken rules that peers send: each piece once, whoever sends it. It passes nothing on.</summary>
 /// <remarks>
-/// A peer that sends what cannot be evidence is stopped, as the reference does; signatures are not checked, because that needs the validators of the height.
+/// A peer that sends what cannot be evidence is stopped, as the reference does; signatures are not checked, because that needs the validators of the height. So no evidence
+/// makes a peer useful, see <c>SwitchOptions.LazyPeerTime</c>: anybody can make it up.
 /// Source: the reference's evidence reactor at v0.38; <c>docs/concepts/protocols.md</c> has the limits.
 /// </remarks>
 public sealed class EvidenceObserverReactor : Reactor<EvidenceList>
@@ -20,10 +22,11 @@ public sealed class EvidenceObserverReactor : Reactor<EvidenceList>
     private readonly EvidenceObserverOptions _options;
     private readonly Fanout<ObservedEvidence> _told;
 
-    // Guarded by _gate. Invariant: _hashes has the hashes of what is in _kept, of which there are at most MaxKept.
+    // Guarded by _gate. Invariant: _hashes has the hashes of what is in _kept, of which there are at most MaxKept, and _counts how many are from each peer.
     private readonly Lock _gate = new();
     private readonly HashSet<string> _hashes = [];
-    private readonly Queue<ObservedEvidence> _kept = [];
+    private readonly List<ObservedEvidence> _kept = [];
+    private readonly Dictionary<NodeId, int> _counts = [];
     private Meter? _meter;
     private long _observed;
     private long _duplicates;
@@ -35,10 +38,10 @@ public sealed class EvidenceObserverReactor : Reactor<EvidenceList>
         : base(ReactorName, StandardChannels.Evidence)
     {
         _options = options ?? new EvidenceObserverOptions();
-        _told = new Fanout<ObservedEvidence>(_options.MaxKept);
+        _told = new Fanout<ObservedEvidence>(_options.MaxKept, _options.MaxKept, static _ => 1);
     }
 
-    /// <summary>The evidence that came last, the oldest first; a snapshot that does not change.</summary>
+    /// <summary>The evidence that came last, of each peer, the oldest first; a snapshot that does not change.</summary>
     public ImmutableArray<ObservedEvidence> Kept
     {
         get
@@ -59,7 +62,11 @@ public sealed class EvidenceObserverReactor : Reactor<EvidenceList>
     /// <summary>
     /// The evidence that comes from now on, until the node stops; a reader that is more than <see cref="EvidenceObserverOptions.MaxKept"/> behind misses the oldest.
     /// </summary>
-    /// <remarks>It listens from this call on; until it is enumerated to its end, or cancelled, it holds what is not read.</remarks>
+    /// <remarks>
+    /// It listens from this call on. Until its enumerator is disposed, as <c>await foreach</c> does, or <paramref name="cancellationToken"/> is cancelled, whether anybody
+    /// enumerates it or not, it holds what is not read.
+    /// </remarks>
+    /// <param name="cancellationToken">Ends it.</param>
     public IAsyncEnumerable<ObservedEvidence> ReadAsync(CancellationToken cancellationToken = default) => _told.ReadAsync(cancellationToken);
 
     /// <inheritdoc />
@@ -113,20 +120,34 @@ public sealed class EvidenceObserverReactor : Reactor<EvidenceList>
 
                 ObservedEvidence observed = ObservedEvidence.Create(evidence, hash, _options.MaxValidators, peer.Id, _options.TimeProvider.GetUtcNow());
                 _observed++;
-                _kept.Enqueue(observed);
-                if (_kept.Count > _options.MaxKept)
-                {
-                    _hashes.Remove(_kept.Dequeue().Hash);
-                }
+                Keep(observed);
 
                 // Within the lock, so that all readers see one order; it never waits.
                 _told.Tell(observed);
             }
-
-            peer.MarkUseful();
         }
 
         return ValueTask.CompletedTask;
+    }
+
+    // Who sends the most makes room, so that none pushes out what others have sent.
+    private void Keep(ObservedEvidence observed)
+    {
+        _kept.Add(observed);
+        _counts[observed.From] = _counts.GetValueOrDefault(observed.From) + 1;
+        if (_kept.Count <= _options.MaxKept)
+        {
+            return;
+        }
+
+        NodeId most = _counts.MaxBy(count => count.Value).Key;
+        int oldest = _kept.FindIndex(kept => kept.From == most);
+        _hashes.Remove(_kept[oldest].Hash);
+        _kept.RemoveAt(oldest);
+        if (--_counts[most] == 0)
+        {
+            _counts.Remove(most);
+        }
     }
 
     private void Stop(IPeer peer, string why)

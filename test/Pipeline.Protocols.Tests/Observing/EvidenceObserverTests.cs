@@ -38,6 +38,7 @@ public sealed class EvidenceObserverTests
         Assert.That(observer.Observed, Is.EqualTo(3));
         Assert.That(observer.Duplicates, Is.EqualTo(1));
         Assert.That(a.Sent.Concat(b.Sent), Is.Empty, "nothing is passed on");
+        Assert.That(a.Usefulness, Is.Zero, "anybody can make evidence up");
         List<ObservedEvidence> read = [];
         await foreach (ObservedEvidence evidence in reader)
         {
@@ -58,6 +59,19 @@ public sealed class EvidenceObserverTests
         Assert.That(observer.Kept.Select(evidence => (evidence.Validators.Length, evidence.ValidatorCount)), Is.All.EqualTo((2, 5)));
         await node.ReceiveAsync(peer, StandardChannels.Evidence, ListOf(Attack(1, 5)));
         Assert.That(observer.Observed, Is.EqualTo(11), "what was forgotten is new");
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Who_sends_much_does_not_push_out_what_others_have_sent(CancellationToken cancellationToken)
+    {
+        EvidenceObserverReactor observer = new(new EvidenceObserverOptions { MaxKept = 6 });
+        await using TestSwitch node = await StartAsync(observer);
+        TestPeer honest = await node.ConnectAsync();
+        TestPeer flooder = await node.ConnectAsync();
+        await node.ReceiveAsync(honest, StandardChannels.Evidence, ListOf(DuplicateVote(1), DuplicateVote(2)));
+        await node.ReceiveAsync(flooder, StandardChannels.Evidence, ListOf([.. Enumerable.Range(100, 500).Select(i => DuplicateVote(i))])).WaitAsync(cancellationToken);
+        await node.ReceiveAsync(honest, StandardChannels.Evidence, ListOf(DuplicateVote(3)));
+        Assert.That(observer.Kept.Select(evidence => evidence.Height), Is.EqualTo(new[] { 1, 2, 597, 598, 599, 3 }));
     }
 
     private static IEnumerable<TestCaseData> Violations()

@@ -1,7 +1,9 @@
+using System.Diagnostics.Metrics;
 using CsCheck;
 using Google.Protobuf;
 using Microsoft.Extensions.Time.Testing;
 using Pipeline.Dataflow;
+using Pipeline.Diagnostics;
 using Pipeline.Protocols.Mempool;
 using Pipeline.Testing;
 using static Pipeline.Protocols.Tests.Relaying.RelayBench;
@@ -29,8 +31,204 @@ public sealed class MempoolRelayTests
             Assert.That(Received(b), Has.One.EqualTo("end"));
             Assert.That(bench.Relay.Status.Accepted, Is.EqualTo(2));
             Assert.That(bench.Relay.Status.Duplicates, Is.EqualTo(1));
-            Assert.That(a.Usefulness, Is.GreaterThan(0));
+            Assert.That(a.Usefulness, Is.Zero, "without a check any bytes are accepted");
         });
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Who_sends_what_the_check_accepts_is_useful(CancellationToken cancellationToken)
+    {
+        MempoolRelayOptions options = Quick with
+        {
+            Check = (transaction, _) => ValueTask.FromResult(transaction.Data.Span[0] == 'x' ? MempoolVerdict.Reject : MempoolVerdict.Accept),
+        };
+        await using RelayBench bench = await RelayBench.StartAsync(options);
+        TestPeer peer = await bench.ConnectPlainAsync();
+        await bench.SendAsync(peer, "x").WaitAsync(cancellationToken);
+        Assert.That(peer.Usefulness, Is.Zero);
+        await bench.SendAsync(peer, "x", "good").WaitAsync(cancellationToken);
+        Assert.That(peer.Usefulness, Is.EqualTo(1));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Who_waits_to_submit_while_the_node_stops_is_told_so(CancellationToken cancellationToken)
+    {
+        RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 8, SubmitTimeout = TimeSpan.FromMinutes(1) });
+        await bench.ConnectPlainAsync(new TestPeer(Plain()) { NextResult = SendResult.QueueFull });
+        Assert.That(await bench.Relay.SubmitAsync(Bytes("1"), cancellationToken), Is.EqualTo(SubmitResult.Accepted));
+        Task<SubmitResult> waiting = bench.Relay.SubmitAsync(Bytes("2"), cancellationToken).AsTask();
+        Assert.That(waiting.IsCompleted, Is.False);
+        await bench.DisposeAsync();
+        Assert.That(await waiting.WaitAsync(cancellationToken), Is.EqualTo(SubmitResult.NotRunning));
+        Assert.That(bench.Relay.Status.Accepted, Is.EqualTo(1));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_peer_that_takes_no_more_messages_because_it_is_being_stopped_is_not_cut_off(CancellationToken cancellationToken)
+    {
+        await using RelayBench bench = await RelayBench.StartAsync(Quick);
+        TestPeer peer = await bench.Switch.ConnectAsync();
+        peer.NextResult = SendResult.PeerStopped;
+        await bench.AnnounceAsync(peer, "tx").WaitAsync(cancellationToken);
+        await bench.Relay.SubmitAsync(Bytes("own"), cancellationToken);
+        await bench.Switch.DisconnectAsync(peer, new DisconnectReason(DisconnectKind.Stopped, "It has been sent all."));
+        Assert.That((await peer.Completion.WaitAsync(cancellationToken)).Kind, Is.EqualTo(DisconnectKind.Stopped));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task A_submission_in_vain_does_not_hold_back_peers_anew(CancellationToken cancellationToken)
+    {
+        FakeTimeProvider time = new();
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 8, TimeProvider = time, SubmitTimeout = TimeSpan.FromMilliseconds(10) });
+        TestPeer from = await bench.ConnectPlainAsync();
+        await bench.ConnectPlainAsync(new TestPeer(Plain()) { NextResult = SendResult.QueueFull });
+
+        // Held back once, for as long as may be.
+        await AdvanceUntilAsync(bench.SendAsync(from, Enumerable.Range(0, 20).Select(i => $"{i}")));
+        await AdvanceUntilAsync(bench.Relay.SubmitAsync(Bytes("own"), cancellationToken).AsTask());
+        Task sending = bench.SendAsync(from, Enumerable.Range(20, 20).Select(i => $"{i}"));
+        await sending.WaitAsync(cancellationToken);
+        Assert.That(bench.Relay.Status.Accepted, Is.EqualTo(40));
+
+        async Task AdvanceUntilAsync(Task task)
+        {
+            while (!task.IsCompleted)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                time.Advance(TimeSpan.FromMilliseconds(100));
+                await Task.Yield();
+            }
+        }
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task What_waits_to_be_sent_does_not_keep_what_has_left_the_pool(CancellationToken cancellationToken)
+    {
+        MempoolRelayOptions options = Quick with { MaxPoolTransactions = 8, MaxBatchTransactions = 1, MaxHoldBack = TimeSpan.FromMilliseconds(1), RequestTimeout = TimeSpan.FromMinutes(1) };
+        await using RelayBench bench = await RelayBench.StartAsync(options);
+        TestPeer from = await bench.ConnectPlainAsync();
+        TestPeer slow = await bench.ConnectPlainAsync(new TestPeer(Plain()) { NextResult = SendResult.QueueFull });
+        TestPeer third = await bench.Switch.ConnectAsync();
+        await bench.SendAsync(from, "1", "2", "3");
+        await UntilAsync(() => third.SentOn(MempoolRelayReactor.RelayChannel).Count == 1, cancellationToken);
+        third.NextResult = SendResult.QueueFull;
+        int announced = third.SentOn(MempoolRelayReactor.RelayChannel)[0].Have.Length / TransactionHash.Size;
+        await bench.Switch.ReceiveAsync(third, MempoolRelayReactor.RelayChannel, new RelayMessage { Answer = new() { Count = (uint)announced, Wanted = ByteString.CopyFrom((byte)((1 << announced) - 1)) } });
+        await bench.SendAsync(from, Enumerable.Range(10, 40).Select(i => $"{i}"));
+        slow.NextResult = SendResult.Queued;
+        await UntilAsync(() => Received(slow).Contains("49"), cancellationToken);
+        third.NextResult = SendResult.Queued;
+        await UntilAsync(() => third.SentOn(MempoolRelayReactor.RelayChannel).Count == 2, cancellationToken);
+        Assert.That(Received(third), Has.Count.LessThanOrEqualTo(1), "what is in the message that waits");
+        Assert.That(Received(slow), Has.No.Member("3"));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Who_is_told_no_hashes_is_told_a_transaction_within_the_hold_time(CancellationToken cancellationToken)
+    {
+        FakeTimeProvider time = new();
+        await using RelayBench bench = await RelayBench.StartAsync(new MempoolRelayOptions { MaxHoldTime = TimeSpan.FromSeconds(1), TimeProvider = time });
+        TestPeer[] peers = [.. await Task.WhenAll(Enumerable.Range(0, 20).Select(_ => bench.ConnectPlainAsync()))];
+        await bench.Relay.SubmitAsync(Bytes("tx"), cancellationToken);
+        Assert.That(peers.Select(peer => Received(peer).Count), Is.All.Zero, "no time has passed, and that none of so many waits is as good as impossible");
+        TimeSpan passed = TimeSpan.Zero;
+        HashSet<int> counts = [];
+        while (peers.Any(peer => Received(peer).Count == 0))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            time.Advance(TimeSpan.FromMilliseconds(10));
+            passed += TimeSpan.FromMilliseconds(10);
+            for (int i = 0; i < 20; i++)
+            {
+                await Task.Yield();
+            }
+
+            counts.Add(peers.Count(peer => Received(peer).Count > 0));
+        }
+
+        Assert.That(counts, Has.Count.GreaterThan(2), "each waits for another part");
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Who_comes_later_does_not_get_what_is_too_old(CancellationToken cancellationToken)
+    {
+        FakeTimeProvider time = new();
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxAge = TimeSpan.FromSeconds(10), TimeProvider = time });
+        await bench.Relay.SubmitAsync(Bytes("old"), cancellationToken);
+        time.Advance(TimeSpan.FromSeconds(6));
+        await bench.Relay.SubmitAsync(Bytes("young"), cancellationToken);
+        time.Advance(TimeSpan.FromSeconds(5));
+        TestPeer peer = await bench.ConnectPlainAsync();
+        await bench.Relay.SubmitAsync(Bytes("new"), cancellationToken);
+        await UntilAsync(() => Received(peer).Contains("new"), cancellationToken);
+        Assert.That(Received(peer), Is.EqualTo(new[] { "young", "new" }));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task Who_asks_for_more_than_may_wait_is_stopped(CancellationToken cancellationToken)
+    {
+        await using RelayBench bench = await RelayBench.StartAsync(Quick);
+        TestPeer peer = await bench.Switch.ConnectAsync();
+        await bench.Relay.SubmitAsync(Bytes("tx"), cancellationToken);
+        await UntilAsync(() => peer.SentOn(MempoolRelayReactor.RelayChannel).Count == 1, cancellationToken);
+
+        // It reads nothing of what it asks for, so that what it asks for waits.
+        peer.NextResult = SendResult.QueueFull;
+        await bench.Switch.ReceiveAsync(peer, MempoolRelayReactor.RelayChannel, new RelayMessage { Ask = Hashes("tx") });
+        RelayMessage many = new() { Ask = ByteString.CopyFrom(new byte[1_000 * TransactionHash.Size]) };
+
+        // What it asks for while the relay has not begun to send it the first may be taken with it.
+        for (int i = 0; i < 10; i++)
+        {
+            Assert.That(peer.Stopped.IsCancellationRequested, Is.False);
+            await bench.Switch.ReceiveAsync(peer, MempoolRelayReactor.RelayChannel, many);
+        }
+
+        for (int i = 0; i < 10 && !peer.Stopped.IsCancellationRequested; i++)
+        {
+            await bench.Switch.ReceiveAsync(peer, MempoolRelayReactor.RelayChannel, many);
+        }
+
+        Assert.That((await peer.Completion.WaitAsync(cancellationToken)).Kind, Is.EqualTo(DisconnectKind.ProtocolViolation));
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task What_is_measured_has_the_names_that_the_documentation_lists(CancellationToken cancellationToken)
+    {
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with
+        {
+            Check = (transaction, _) => ValueTask.FromResult(transaction.Data.Span[0] == 'x' ? MempoolVerdict.Reject : MempoolVerdict.Accept),
+        });
+        using MeterListener listener = new();
+        Dictionary<string, long> measured = [];
+        listener.InstrumentPublished = (instrument, itself) =>
+        {
+            if (instrument.Meter.Name == PipelineDiagnostics.MeterName && instrument.Meter.Tags!.Contains(new("node_id", $"{bench.Switch.NodeInfo.Id}")))
+            {
+                itself.EnableMeasurementEvents(instrument);
+            }
+        };
+        listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) =>
+            measured[$"{instrument.Name}{{{string.Join(',', tags.ToArray().Where(tag => tag.Key != "chain_id").Select(tag => $"{tag.Key}={tag.Value}"))}}}"] = value);
+        listener.Start();
+        TestPeer from = await bench.ConnectPlainAsync();
+        TestPeer to = await bench.ConnectPlainAsync();
+        await bench.SendAsync(from, "four", "four", "x", "three");
+        await UntilAsync(() => bench.Relay.Status.Sent == 2, cancellationToken);
+        await bench.SendAsync(to, "");
+        listener.RecordObservableInstruments();
+        Assert.That(measured, Is.EquivalentTo(new Dictionary<string, long>
+        {
+            ["cometbft_mempool_size{}"] = 2,
+            ["cometbft_mempool_size_bytes{}"] = 9,
+            ["pipeline_mempool_transactions_total{outcome=accepted}"] = 2,
+            ["pipeline_mempool_transactions_total{outcome=duplicate}"] = 1,
+            ["pipeline_mempool_transactions_total{outcome=rejected}"] = 1,
+            ["pipeline_mempool_sent_total{}"] = 2,
+            ["pipeline_mempool_missed_total{}"] = 0,
+            ["pipeline_mempool_undelivered_total{}"] = 0,
+            ["pipeline_mempool_faults_total{fault=empty}"] = 1,
+        }));
     }
 
     [Test, CancelAfter(30_000)]
@@ -88,6 +286,69 @@ public sealed class MempoolRelayTests
         slow.NextResult = SendResult.Queued;
         await UntilAsync(() => Received(slow).Contains("49"), cancellationToken);
         Assert.That(bench.Relay.Status.Missed, Is.EqualTo(50 - Received(slow).Count).And.GreaterThan(30));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_peer_that_is_behind_and_reads_is_waited_for_and_misses_nothing(CancellationToken cancellationToken)
+    {
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 80, MaxHoldBack = TimeSpan.FromMinutes(1), SubmitTimeout = TimeSpan.FromMinutes(1) });
+        TestPeer quick = await bench.ConnectPlainAsync();
+        TestPeer slow = await bench.ConnectPlainAsync(new TestPeer(Plain()));
+        int submitted = 0;
+        for (int round = 0; round < 10; round++)
+        {
+            slow.NextResult = SendResult.QueueFull;
+            Task<SubmitResult> next;
+            while ((next = bench.Relay.SubmitAsync(Bytes($"{submitted}"), cancellationToken).AsTask()).IsCompleted && submitted < 20 * (round + 1))
+            {
+                submitted++;
+            }
+
+            slow.NextResult = SendResult.Queued;
+            Assert.That(await next, Is.EqualTo(SubmitResult.Accepted));
+            submitted++;
+        }
+
+        await UntilAsync(() => Received(slow).Count == submitted && Received(quick).Count == submitted, cancellationToken);
+        Assert.That(bench.Relay.Status.Missed, Is.Zero);
+        Assert.That(submitted, Is.GreaterThan(80));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_peer_that_takes_nothing_is_waited_for_once(CancellationToken cancellationToken)
+    {
+        FakeTimeProvider time = new();
+        await using RelayBench bench = await RelayBench.StartAsync(Quick with { MaxPoolTransactions = 80, TimeProvider = time });
+        TestPeer reader = await bench.ConnectPlainAsync();
+        TestPeer stuck = await bench.ConnectPlainAsync(new TestPeer(Plain()) { NextResult = SendResult.QueueFull });
+        DateTimeOffset start = time.GetUtcNow();
+        for (int i = 0; i < 200; i++)
+        {
+            Task<SubmitResult> submitting = bench.Relay.SubmitAsync(Bytes($"{i}"), cancellationToken).AsTask();
+            while (!submitting.IsCompleted || Received(reader).Count <= i)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                if (i == 10)
+                {
+                    // An eighth of the pool waits for it.
+                    time.Advance(TimeSpan.FromMilliseconds(100));
+                }
+
+                await Task.Yield();
+            }
+
+            Assert.That(await submitting, Is.EqualTo(SubmitResult.Accepted));
+        }
+
+        Assert.That(time.GetUtcNow() - start, Is.GreaterThanOrEqualTo(TimeSpan.FromSeconds(1)));
+        Assert.That(bench.Relay.Status.Missed, Is.InRange(100, 120), "all but what is in the pool, and in the batch that it does not take");
+        stuck.NextResult = SendResult.Queued;
+        while (!Received(stuck).Contains("199"))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            time.Advance(TimeSpan.FromMilliseconds(100));
+            await Task.Yield();
+        }
     }
 
     [Test, CancelAfter(30_000)]
@@ -187,6 +448,7 @@ public sealed class MempoolRelayTests
         yield return new TestCaseData(Message(new string('x', 101)).ToByteArray(), "101 bytes").SetArgDisplayNames("too large");
         yield return new TestCaseData(Message([.. Enumerable.Range(0, 11).Select(i => $"{i}")]).ToByteArray(), "more than 10").SetArgDisplayNames("too many");
         yield return new TestCaseData(Array.Empty<byte>(), "no transactions").SetArgDisplayNames("no kind");
+        yield return new TestCaseData(new byte[] { 0x0a, 0x00 }, "no transactions").SetArgDisplayNames("none");
         yield return new TestCaseData(new byte[] { 0x0a, 0x05, 0x0a, 0x7f, 1, 2, 3 }, "no transactions").SetArgDisplayNames("cut");
     }
 
@@ -329,6 +591,32 @@ public sealed class MempoolRelayTests
         Assert.That(bench.Relay.Status.Unread, Is.EqualTo(6));
     }
 
+    [Test, CancelAfter(30_000)]
+    public async Task What_waits_for_a_reader_is_bounded_in_bytes_too_and_nothing_waits_for_one_that_was_cancelled(CancellationToken cancellationToken)
+    {
+        RelayBench bench = await RelayBench.StartAsync(Quick with { MaxTransactionBytes = 100, MaxPoolBytes = 100 });
+        using CancellationTokenSource gone = new();
+        IAsyncEnumerable<MempoolTransaction> accepted = bench.Relay.ReadAcceptedAsync(cancellationToken);
+        IAsyncEnumerable<MempoolTransaction> never = bench.Relay.ReadAcceptedAsync(gone.Token);
+        await gone.CancelAsync();
+        TestPeer peer = await bench.ConnectPlainAsync();
+        for (int i = 0; i < 10; i++)
+        {
+            await bench.SendAsync(peer, $"{i}{new string('x', 29)}");
+        }
+
+        Assert.That(bench.Relay.Status.Unread, Is.EqualTo(7), "only the one that may still read misses anything");
+        await bench.DisposeAsync();
+        List<int> read = [];
+        await foreach (MempoolTransaction transaction in accepted)
+        {
+            read.Add(transaction.Data.Span[0] - '0');
+        }
+
+        Assert.That(read, Is.EqualTo(new[] { 7, 8, 9 }));
+        Assert.That(async () => await never.GetAsyncEnumerator(cancellationToken).MoveNextAsync(), Throws.InstanceOf<OperationCanceledException>());
+    }
+
     [Test, CancelAfter(60_000)]
     public async Task The_recorded_transactions_go_through_each_once(CancellationToken cancellationToken)
     {
@@ -435,6 +723,15 @@ public sealed class MempoolRelayTests
         Assert.That(
             () => new MempoolRelayReactor(new MempoolRelayOptions { MaxPoolBytes = 1000 }),
             Throws.ArgumentException.With.Message.Contains("MaxPoolBytes").And.Message.Contains("1000"));
+
+    [Test]
+    public void Times_that_no_timer_could_keep_are_refused() =>
+        Assert.Multiple(() =>
+        {
+            Assert.That(() => new MempoolRelayOptions { RequestTimeout = TimeSpan.FromMilliseconds(1) }, Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains("RequestTimeout is 10 ms to 1 h"));
+            Assert.That(() => new MempoolRelayOptions { MaxHoldBack = TimeSpan.MaxValue }, Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains("at most 1 day"));
+            Assert.That(() => new MempoolRelayOptions { SubmitTimeout = Timeout.InfiniteTimeSpan }, Throws.InstanceOf<ArgumentOutOfRangeException>());
+        });
 
     private static void InterlockedMax(ref int most, int value)
     {
