@@ -59,7 +59,7 @@ internal sealed class ChunkPeer(IPeer peer)
     /// <summary>What it offers.</summary>
     public Dictionary<SnapshotKey, Snapshot> Offers { get; } = [];
 
-    /// <summary>How many snapshots more it may offer, having been asked.</summary>
+    /// <summary>How many snapshots more it may offer, having been asked; of what it did not answer, no more than one request counts.</summary>
     public int OffersExpected { get; set; }
 
     /// <summary>How many chunks more it may send, having been asked, however late.</summary>
@@ -73,6 +73,8 @@ internal sealed class ChunkPeer(IPeer peer)
     public int Chunks { get; set; }
 
     public int Failures { get; set; }
+
+    public void ExpectOffers() => OffersExpected = Math.Min(OffersExpected, StateSyncReactor.SnapshotsPerPeer) + StateSyncReactor.SnapshotsPerPeer;
 
     public bool IsAskedFor(ChunkKey key) => Asked.Exists(asked => !asked.IsLate && asked.Key == key);
 

@@ -97,7 +97,7 @@ public sealed class StateSyncReactor : Reactor<Message>
         {
             foreach (ChunkPeer peer in _state.Peers)
             {
-                peer.OffersExpected += SnapshotsPerPeer;
+                peer.ExpectOffers();
             }
         }
 
@@ -226,7 +226,7 @@ public sealed class StateSyncReactor : Reactor<Message>
         {
             lock (_state.Gate)
             {
-                known.OffersExpected += SnapshotsPerPeer;
+                known.ExpectOffers();
             }
 
             peer.TrySend(StandardChannels.StateSyncSnapshots, new Message { SnapshotsRequest = new SnapshotsRequest() });

@@ -170,7 +170,7 @@ public sealed class StateSyncLimitsTests
             // A node of the reference asks again for what is slow to come.
             for (int i = 0; i < 50; i++)
             {
-                await RequestAsync(node, peer, (uint)(i % 25)).WaitAsync(cancellationToken);
+                await RequestAsync(node, peer, (uint)(i / 2)).WaitAsync(cancellationToken);
             }
 
             await UntilAsync(() => source.Reads > 0, cancellationToken);
@@ -231,13 +231,22 @@ public sealed class StateSyncLimitsTests
             Assert.That(reactor.Snapshots, Is.Empty);
             Assert.That(peer.Stopped.IsCancellationRequested, Is.False);
 
-            reactor.Discover();
-            for (ulong height = 1; height <= 20; height++)
+            // Of several requests at once, the answers to two.
+            foreach ((int requests, int first, int last) in (((int, int, int)[])[(1, 1, 10), (5, 41, 60)]))
             {
-                await node.ReceiveAsync(peer, StandardChannels.StateSyncSnapshots, Offer(height)).WaitAsync(cancellationToken);
+                for (int i = 0; i < requests; i++)
+                {
+                    reactor.Discover();
+                }
+
+                for (int height = first; height < first + 40; height++)
+                {
+                    await node.ReceiveAsync(peer, StandardChannels.StateSyncSnapshots, Offer((ulong)height)).WaitAsync(cancellationToken);
+                }
+
+                Assert.That(reactor.Snapshots.Select(offer => (int)offer.Snapshot.Height), Is.EqualTo(Enumerable.Range(last - 9, 10).Reverse()));
             }
 
-            Assert.That(reactor.Snapshots.Select(offer => offer.Snapshot.Height), Is.EqualTo(Enumerable.Range(1, 10).Reverse().Select(height => (ulong)height)));
             await node.ReceiveAsync(peer, (ChannelDescriptor)StandardChannels.StateSyncChunks, new byte[] { 0x22, 0xff }).WaitAsync(cancellationToken);
             Assert.That((await peer.Completion.WaitAsync(cancellationToken)).Message, Does.Contain("was not asked for"));
         }
