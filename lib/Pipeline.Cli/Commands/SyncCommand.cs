@@ -4,6 +4,7 @@ using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Pipeline.Cli.Listening;
 using Pipeline.Cli.Syncing;
+using Pipeline.Cli.Tap;
 using Pipeline.Dataflow;
 using Pipeline.Protocols.BlockSync;
 using Pipeline.Protocols.Sqlite;
@@ -64,8 +65,10 @@ internal static class SyncCommand
             string? error = result.GetValue(genesis) is null && result.GetValue(validators) is not { Length: > 0 }
                 ? "Blocks cannot be verified without validators. Expected is --genesis FILE or --validators FILE."
                 : null;
-            _ = DialCommand.ParseAddresses(Split(result.GetValue(peers)), command, common, out string? fault);
-            error ??= fault;
+            string[] texts = [.. Split(result.GetValue(peers))];
+            _ = DialCommand.ParseAddresses(texts, command, common, out string? fault);
+            error ??= texts.Length == 0 ? "--peers names no node. Expected is at least one ID@HOST:PORT." : fault;
+            error ??= result.GetValue(store) is { } path ? OutputFile.FindFault("--store", path) : null;
             if (error is not null)
             {
                 result.AddError(error);
@@ -82,30 +85,46 @@ internal static class SyncCommand
                 foreach (string path in ((string?[])[arguments.GetValue(genesis)]).OfType<string>().Concat(arguments.GetValue(validators) ?? []))
                 {
                     sets.Add(ReadValidators(path, out string? chainId));
+                    if (said is not null && chainId is not null && chainId != said)
+                    {
+                        throw new FormatException($"--network is '{said}', but '{path}' is of the network '{chainId}'.");
+                    }
+
                     said ??= chainId;
                 }
 
-                NodeInfo? learned = said is null ? await DialCommand.LearnAsync(addresses, loggers.CreateLogger(nameof(SyncCommand)), cancellationToken) : null;
-                string chain = said ?? learned!.Network;
-                ProtocolVersions versions = learned?.ProtocolVersions ?? new();
-                using SqliteBlockStore blocks = SqliteBlockStore.Open(arguments.GetRequiredValue(store), chain);
-                StoredBlock? last = blocks.Range.IsEmpty ? null : await blocks.LoadAsync(blocks.Range.Height, cancellationToken);
+                // A new store is made once a peer of that network is there: a mistaken name would stay in it.
+                string file = arguments.GetRequiredValue(store);
+                using SqliteBlockStore? known = new FileInfo(file) is { Exists: true, Length: > 0 } ? SqliteBlockStore.Open(file, said) : null;
+                StoredBlock? last = known is null || known.Range.IsEmpty ? null : await known.LoadAsync(known.Range.Height, cancellationToken);
                 long first = last is null ? 1 : last.Height + 1;
                 if (arguments.GetResult(from) is not null && last is not null && arguments.GetValue(from) != first)
                 {
-                    throw new FormatException($"The store '{blocks.Path}' has blocks {blocks.Range.Base} to {blocks.Range.Height}, so the next is {first}, not --from {arguments.GetValue(from)}.");
+                    throw new FormatException($"The store '{file}' has blocks {known!.Range.Base} to {known.Range.Height}, so the next is {first}, not --from {arguments.GetValue(from)}.");
                 }
 
+                said ??= known?.ChainId;
+                NodeInfo? learned = said is null ? await DialCommand.LearnAsync(addresses, loggers.CreateLogger(nameof(SyncCommand)), cancellationToken) : null;
                 SyncView view = new(host, arguments.GetValue(common.Json), TimeProvider.System);
-                BlockSyncRequest request = new(chain, sets)
+                BlockSyncRequest request = new(said ?? learned!.Network, sets)
                 {
                     Last = last,
                     From = arguments.GetResult(from) is null ? 1 : arguments.GetValue(from),
                     To = arguments.GetResult(to) is null ? null : arguments.GetValue(to),
                     Faulted = view.Tell,
                 };
-                BlockSyncOptions options = arguments.GetResult(timeout) is null ? new() : new() { StallTimeout = arguments.GetValue(timeout) };
-                return await SyncAsync(host, view, addresses, versions, blocks, request, options, loggers, cancellationToken);
+                BlockSyncReactor reactor = new(arguments.GetResult(timeout) is null ? new() : new() { StallTimeout = arguments.GetValue(timeout) });
+                await using ListeningNode node = new(
+                    request.ChainId,
+                    learned?.ProtocolVersions ?? new(),
+                    "pipeline-sync",
+                    reactor,
+                    TimeProvider.System,
+                    loggers.CreateLogger<Switch>(),
+                    new ConnectionOptions { ReceiveRate = null });
+                await node.ConnectAsync(addresses, static () => { }, (address, failure) => view.Tell(address.Id, failure), cancellationToken);
+                using SqliteBlockStore? made = known is null ? SqliteBlockStore.Open(file, request.ChainId) : null;
+                return await SyncAsync(host, view, reactor, known ?? made!, request, cancellationToken);
             });
         });
         return command;
@@ -114,28 +133,29 @@ internal static class SyncCommand
     private static async Task<int> SyncAsync(
         CommandHost host,
         SyncView view,
-        ImmutableArray<NetAddress> addresses,
-        ProtocolVersions versions,
+        BlockSyncReactor reactor,
         SqliteBlockStore store,
         BlockSyncRequest request,
-        BlockSyncOptions options,
-        ILoggerFactory loggers,
         CancellationToken cancellationToken)
     {
-        BlockSyncReactor reactor = new(options);
-        await using ListeningNode node = new(
-            request.ChainId,
-            versions,
-            "pipeline-sync",
-            reactor,
-            TimeProvider.System,
-            loggers.CreateLogger<Switch>(),
-            new ConnectionOptions { ReceiveRate = null });
-        await node.ConnectAsync(addresses, static () => { }, static (_, _) => { }, cancellationToken);
-
         long start = TimeProvider.System.GetTimestamp();
-        Task syncing = Task.Run(() => reactor.SyncToAsync(store, request, cancellationToken), CancellationToken.None);
-        await view.ShowAsync(syncing, () => reactor.Progress);
+        using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task syncing = Task.Run(() => reactor.SyncToAsync(store, request, stop.Token), CancellationToken.None);
+        try
+        {
+            await view.ShowAsync(syncing, () => reactor.Progress);
+        }
+        catch (IOException e)
+        {
+            throw new IOException(TapRun.DescribeBroken(e), e);
+        }
+        finally
+        {
+            // Whatever has ended the view, the store is used until the sync has ended.
+            await stop.CancelAsync();
+            await syncing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
         (int exitCode, string end, string? failure) = await EndAsync(syncing, cancellationToken);
         await view.FinishAsync(store.Range, reactor.Progress.Verified, TimeProvider.System.GetElapsedTime(start), end);
         if (failure is not null)

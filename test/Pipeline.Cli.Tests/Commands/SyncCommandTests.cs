@@ -92,6 +92,70 @@ public sealed class SyncCommandTests : IDisposable
         Assert.That(Rows("synced.db", upTo: 1000), Is.EqualTo(Rows("served.db", upTo: 119)));
     }
 
+    [Test, CancelAfter(30_000)]
+    public async Task A_network_that_is_not_that_of_the_genesis_file_is_refused_and_no_store_is_made(CancellationToken cancellationToken)
+    {
+        string genesis = Write("genesis.json", _chain.GenesisJson);
+
+        Run run = await Run.CommandAsync(cancellationToken, "sync", "--peers", Peer, "--store", PathOf("synced.db"), "--genesis", genesis, "--network", "another");
+
+        Assert.That(run.ExitCode, Is.EqualTo(ExitCode.Usage));
+        Assert.That(run.ErrorLines, Has.Length.EqualTo(1).And.Exactly(1).Contains("--network is 'another'").And.Exactly(1).Contains(_chain.ChainId));
+        Assert.That(File.Exists(PathOf("synced.db")), Is.False);
+    }
+
+    [Test, CancelAfter(30_000)]
+    public async Task When_no_peer_can_be_reached_no_store_is_made(CancellationToken cancellationToken)
+    {
+        Run run = await Run.CommandAsync(cancellationToken, "sync", "--peers", Peer, "--store", PathOf("synced.db"), "--genesis", Write("genesis.json", _chain.GenesisJson));
+
+        Assert.That(run.ExitCode, Is.EqualTo(ExitCode.Failure));
+        Assert.That(run.ErrorLines, Has.Length.EqualTo(1).And.Exactly(1).Contains("cannot be reached"));
+        Assert.That(File.Exists(PathOf("synced.db")), Is.False);
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task A_peer_that_cannot_be_reached_is_named_and_the_others_are_asked(CancellationToken cancellationToken)
+    {
+        await using RunningCommand served = await ServeAsync("served");
+        string peer = await ReadAddressAsync(served, cancellationToken);
+
+        // With more wanted than there is, it is not over before that is said.
+        Run run = await Run.CommandAsync(
+            cancellationToken,
+            "sync", "--peers", $"{Peer},{peer}", "--store", PathOf("synced.db"), "--genesis", Write("genesis.json", _chain.GenesisJson), "--to", "1000", "--timeout", "3s");
+
+        Assert.That(run.ExitCode, Is.EqualTo(ExitCode.Failure));
+        Assert.That(run.ErrorLines, Has.Exactly(1).Contains(Peer[..40]).And.Exactly(1).Contains("is not reached, and dialled again"));
+        Assert.That(Rows("synced.db", upTo: 1000), Is.EqualTo(Rows("served.db", upTo: 119)));
+    }
+
+    [Test, CancelAfter(60_000)]
+    public async Task When_the_output_breaks_the_sync_ends_and_its_store_can_be_used(CancellationToken cancellationToken)
+    {
+        await using RunningCommand served = await ServeAsync("served");
+        string peer = await ReadAddressAsync(served, cancellationToken);
+        using BrokenWriter output = new();
+        using StringWriter error = new();
+        using CommandHost host = new(output, error, Terminal: null);
+
+        int exitCode = await CommandLine.RunAsync(
+            ["sync", "--peers", peer, "--store", PathOf("synced.db"), "--genesis", Write("genesis.json", _chain.GenesisJson), "--to", "1000", "--json"],
+            host,
+            cancellationToken);
+
+        Assert.That(exitCode, Is.EqualTo(ExitCode.Failure));
+        Assert.That(error.ToString(), Is.EqualTo("The output cannot be written: the disk is full.\n"));
+        Assert.That(Rows("synced.db", upTo: 1000), Has.Count.EqualTo(119));
+    }
+
+    private sealed class BrokenWriter : StringWriter
+    {
+        public override Task WriteLineAsync(string? value) => throw new IOException("the disk is full");
+    }
+
+    [TestCase("--peers names no node", "--peers", ",", "--genesis", "missing.json")]
+    [TestCase("--peers names no node", "--peers", " , ,", "--genesis", "missing.json")]
     [TestCase("Blocks cannot be verified without validators", "--peers", Peer)]
     [TestCase("--from 'x' is not a height", "--peers", Peer, "--genesis", "genesis.json", "--from", "x")]
     [TestCase("cannot be read", "--peers", Peer, "--genesis", "missing.json")]
