@@ -17,9 +17,10 @@ try
 {
     await scenario.RunAsync(partition);
 }
-catch (ExpectationException e)
+catch (Exception e)
 {
-    failure = e.Message;
+    // Also of a mistake in this program the logs tell most.
+    failure = e is ExpectationException ? e.Message : e.ToString();
     report.Say("FAILED, " + failure);
     foreach (Host host in scenario.Hosts)
     {

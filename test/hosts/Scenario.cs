@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Globalization;
 using System.Net;
 using System.Text.Json.Nodes;
 using Pipeline.Cryptography;
@@ -86,7 +87,7 @@ internal sealed class Scenario
 
     private async Task DivideAsync(TimeSpan duration)
     {
-        ImmutableHashSet<Connection> before = ConnectionsOf(_left, _left).Union(ConnectionsOf(_right, _right));
+        ImmutableHashSet<Connection> before = SomeOf(ConnectionsOf(_left, _left)).Union(SomeOf(ConnectionsOf(_right, _right)));
         _report.Say("Nothing gets from the left half to the right any more, nor back.");
         await Network.PartitionAsync();
         await UntilAsync("the halves have noticed", NoticeLimit, () =>
@@ -106,8 +107,17 @@ internal sealed class Scenario
 
     private async Task SlowDownAsync(Network network)
     {
-        ImmutableHashSet<Connection> before = ConnectionsOf(Nodes, Nodes);
+        ImmutableHashSet<Connection> before = SomeOf(ConnectionsOf(Nodes, Nodes));
+        TimeSpan fast = await Network.MeasureRoundTripAsync(_left[0], _right[0]);
         await network.SlowDownAsync();
+        TimeSpan slow = await Network.MeasureRoundTripAsync(_left[0], _right[0]);
+        if (slow < 2 * Network.Delay || fast >= 2 * Network.Delay)
+        {
+            throw new ExpectationException(
+                $"expected a round trip below {2 * Network.Delay.TotalMilliseconds} ms before the lines are slow, and of as much at least when they are; it took {fast.TotalMilliseconds} ms and {slow.TotalMilliseconds} ms.");
+        }
+
+        _report.Say(string.Create(CultureInfo.InvariantCulture, $"ok: a round trip takes {slow.TotalMilliseconds:0.0} ms, where it was {fast.TotalMilliseconds:0.0}"));
         _report.Say($"Each line is {Network.Delay.TotalMilliseconds} ms slower and loses {Network.LossPercent} % of all packets, each way (by {network.SlowedBy}). A ninth node comes.");
         Start(_newcomer);
         await Task.WhenAll(
@@ -207,6 +217,10 @@ internal sealed class Scenario
 
     private static ImmutableHashSet<Connection> ConnectionsOf(IEnumerable<Host> some, ImmutableArray<Host> others) =>
         [.. from node in some from peer in PeersAmong(node, others) select new Connection(node.Name, peer.NodeInfo.Moniker, peer.RemoteEndPoint)];
+
+    // Of no connections at all, none can be lost.
+    private static ImmutableHashSet<Connection> SomeOf(ImmutableHashSet<Connection> connections) =>
+        connections.IsEmpty ? throw new ExpectationException("There are no connections that could be kept.") : connections;
 
     private static string? AllOf(IEnumerable<Host> hosts, Func<Host, string?> findFault)
     {

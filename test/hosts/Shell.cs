@@ -16,6 +16,17 @@ internal static class Shell
         }
     }
 
+    /// <summary>Runs a command, and returns what it printed.</summary>
+    /// <exception cref="ExpectationException">It failed.</exception>
+    public static async Task<string> ReadAsync(string command, params string[] arguments)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(command, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        Task<string> problem = process.StandardError.ReadToEndAsync();
+        string output = await process.StandardOutput.ReadToEndAsync();
+        await process.WaitForExitAsync();
+        return process.ExitCode == 0 ? output : throw new ExpectationException($"'{command} {string.Join(' ', arguments)}' failed: {(await problem).Trim()}");
+    }
+
     /// <summary>Runs a command. Null when it did what it is for, else what it said.</summary>
     public static async Task<string?> TryAsync(string command, string arguments)
     {
