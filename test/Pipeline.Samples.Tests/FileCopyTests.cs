@@ -1,8 +1,8 @@
 using System.Security.Cryptography;
 using Pipeline.Dataflow;
 using Pipeline.Protocols.StateSync;
-using Pipeline.Transport;
 using Pipeline.Samples.FileCopy;
+using Pipeline.Transport;
 
 namespace Pipeline.Samples.Tests;
 
