@@ -332,7 +332,9 @@ public sealed class SnapshotDownload : IAsyncEnumerable<SnapshotChunk>
                     _ = peer.Peer.TrySend(StandardChannels.StateSyncChunks, request);
                 }
 
-                await changed.WaitAsync(wait, _options.TimeProvider, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                // Since it was thought of, some of it has passed.
+                wait -= _options.TimeProvider.GetElapsedTime(now);
+                await changed.WaitAsync(wait > TimeSpan.Zero ? wait : TimeSpan.Zero, _options.TimeProvider, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
         catch (Exception e)
@@ -409,7 +411,7 @@ public sealed class SnapshotDownload : IAsyncEnumerable<SnapshotChunk>
             wait = Min(wait, peer.TimeLeft(_options, now) ?? LongestWait);
         }
 
-        return wait > TimeSpan.Zero ? wait : TimeSpan.Zero;
+        return wait;
 
         void Ask(ChunkPeer peer, uint index)
         {

@@ -96,6 +96,29 @@ internal sealed class ScriptedSync : IAsyncDisposable
         return await download;
     }
 
+    /// <summary>Time passes, a second now and then, until something holds; peers meanwhile send the right chunks.</summary>
+    public Task PassTimeUntilAsync(Func<bool> condition, params TestPeer[] honest)
+    {
+        int looks = 0;
+        return ServeUntilAsync(
+            () =>
+            {
+                if (condition())
+                {
+                    return true;
+                }
+
+                // What time brings about takes other threads a moment.
+                if (++looks % 1_000 == 0)
+                {
+                    Time.Advance(TimeSpan.FromSeconds(1));
+                }
+
+                return false;
+            },
+            honest);
+    }
+
     /// <summary>Waits until something holds.</summary>
     public Task UntilAsync(Func<bool> condition) => ServeUntilAsync(condition);
 

@@ -403,7 +403,7 @@ public sealed class StateSyncLimitsTests
         await NextAsync();
         await sync.AnswerAsync(peer, 0, [1, 2]);
         await NextAsync();
-        sync.Time.Advance(TimeSpan.FromSeconds(15));
+        await sync.PassTimeUntilAsync(() => sync.Requests(peer).Count == 4);
         ScriptedSync.AssertWhole(await sync.ServeAsync(download, peer), 3);
         await sync.Node.ReceiveAsync(peer, StandardChannels.StateSyncChunks, new Message { ChunkRequest = new ChunkRequest { Height = 7, Format = 1 } }).WaitAsync(cancellationToken);
         await sync.UntilAsync(() => peer.SentOn(StandardChannels.StateSyncChunks).Any(sent => sent.ChunkResponse is not null));
