@@ -111,10 +111,13 @@ internal sealed class Scenario
         TimeSpan fast = await Network.MeasureRoundTripAsync(_left[0], _right[0]);
         await network.SlowDownAsync();
         TimeSpan slow = await Network.MeasureRoundTripAsync(_left[0], _right[0]);
-        if (slow < 2 * Network.Delay || fast >= 2 * Network.Delay)
+
+        // Timers count in milliseconds, and may be one short each way.
+        TimeSpan expected = (2 * Network.Delay) - TimeSpan.FromMilliseconds(4);
+        if (slow < expected || fast >= expected)
         {
             throw new ExpectationException(
-                $"expected a round trip below {2 * Network.Delay.TotalMilliseconds} ms before the lines are slow, and of as much at least when they are; it took {fast.TotalMilliseconds} ms and {slow.TotalMilliseconds} ms.");
+                $"expected a round trip below {expected.TotalMilliseconds} ms before the lines are slow, and of as much at least when they are; it took {fast.TotalMilliseconds} ms and {slow.TotalMilliseconds} ms.");
         }
 
         _report.Say(string.Create(CultureInfo.InvariantCulture, $"ok: a round trip takes {slow.TotalMilliseconds:0.0} ms, where it was {fast.TotalMilliseconds:0.0}"));
