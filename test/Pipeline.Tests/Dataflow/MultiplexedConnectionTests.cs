@@ -205,25 +205,24 @@ public sealed class MultiplexedConnectionTests
     {
         await using Ends ends = await Ends.ConnectAsync(sendRate: 10_000);
         ChannelStatus Status() => ends.B.Connection.GetStatus().Channels.Single(status => status.Channel == Slow);
-        ends.A.Send(Slow, 100_000, count: 1);
-        for (int last = 0, more = 0; more < 3; cancellationToken.ThrowIfCancellationRequested())
+        ends.A.Send(Slow, 20_000, count: 1);
+        int most = 0;
+        for (int looks = 1; Status() is { MessagesReceived: 0 } status; looks++)
         {
-            ChannelStatus status = Status();
-            Assert.That((status.PartialBytes, status.BytesReceived), Is.EqualTo((Math.Clamp(status.PartialBytes, last, 99_999), 0)));
-            more += status.PartialBytes > last ? 1 : 0;
-            last = status.PartialBytes;
-            ends.Time.Advance(TimeSpan.FromSeconds(0.1));
-            await Task.Yield();
-        }
+            most = Math.Max(most, status.PartialBytes);
 
-        while (Status().MessagesReceived == 0)
-        {
-            ends.Time.Advance(TimeSpan.FromSeconds(0.1));
+            // What time brings about takes other threads a moment, and must not wait for longer than a pong may take.
+            if (looks % 1_000 == 0)
+            {
+                ends.Time.Advance(TimeSpan.FromSeconds(0.1));
+            }
+
             await Task.Yield();
             cancellationToken.ThrowIfCancellationRequested();
         }
 
-        Assert.That((Status().PartialBytes, Status().BytesReceived), Is.EqualTo((0, 100_000)));
+        Assert.That(most, Is.InRange(1, 19_999));
+        Assert.That((Status().PartialBytes, Status().BytesReceived), Is.EqualTo((0, 20_000)));
     }
 
     [Test, CancelAfter(30_000)]
