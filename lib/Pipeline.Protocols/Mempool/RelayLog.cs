@@ -47,6 +47,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
     private int _reserved;
     private long _missed;
     private long _undelivered;
+    private bool _isFreed;
     private bool _isStuck;
     private bool _isClosed;
 
@@ -146,6 +147,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 }
             }
 
+            _isFreed = true;
             Progress();
         }
     }
@@ -191,6 +193,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             }
 
             HasIt(feed, transaction);
+            Progress();
             if (!transaction.TryAddSender(feed))
             {
                 return Sighting.Repeat;
@@ -251,6 +254,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
             _bytes += bytes.Length;
             _expectedBytes += (bytes.Length - _expectedBytes) / 64;
             Rank(transaction);
+            Progress();
             if (_isStuck)
             {
                 // Its sender may be asked for another.
@@ -438,6 +442,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 _awaited.TryAdd(feed.Slot);
             }
 
+            _isFreed = true;
             Progress();
         }
     }
@@ -455,7 +460,8 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         lock (_gate)
         {
             int count = hashes.Length / TransactionHash.Size;
-            for (int i = 0; i < count; i++)
+            int i = 0;
+            for (; i < count; i++)
             {
                 TransactionHash hash = new(hashes.Slice(i * TransactionHash.Size, TransactionHash.Size));
                 if (_known.TryGetValue(hash, out RelayTransaction? transaction))
@@ -477,11 +483,12 @@ internal sealed class RelayLog(MempoolRelayOptions options)
                 }
                 else
                 {
-                    return i;
+                    break;
                 }
             }
 
-            return count;
+            Progress();
+            return i;
         }
     }
 
@@ -680,10 +687,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         list.AddLast(transaction.Place);
         transaction.Rank = rank;
         Count(transaction, 1);
-        if (wasAwaited || rank < PoolRank.Unsettled)
-        {
-            Progress();
-        }
+        _isFreed |= wasAwaited || rank < PoolRank.Unsettled;
     }
 
     private void RankAll()
@@ -722,6 +726,7 @@ internal sealed class RelayLog(MempoolRelayOptions options)
         if (isAnySlow)
         {
             RankAll();
+            Progress();
         }
     }
 
@@ -839,10 +844,15 @@ internal sealed class RelayLog(MempoolRelayOptions options)
 
     private Task WhenProgress() => (_progress ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
 
+    // At the end of what ranks transactions, and not for each of them: who waits comes for the lock at once.
     private void Progress()
     {
-        _isStuck = false;
-        Signal();
+        if (_isFreed)
+        {
+            _isFreed = false;
+            _isStuck = false;
+            Signal();
+        }
     }
 
     private void Signal()
