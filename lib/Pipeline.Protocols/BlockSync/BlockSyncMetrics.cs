@@ -1,6 +1,4 @@
-using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
-using Pipeline.Diagnostics;
 using Pipeline.Transport;
 
 namespace Pipeline.Protocols.BlockSync;
@@ -8,8 +6,8 @@ namespace Pipeline.Protocols.BlockSync;
 /// <summary>What block sync has done since it was made, as counted. <c>docs/concepts/block-sync.md</c> lists what is measured.</summary>
 internal sealed class BlockSyncMetrics
 {
-    private readonly ConcurrentDictionary<string, long> _faults = new();
-    private readonly ConcurrentDictionary<string, long> _answers = new();
+    private readonly KindCounter _faults = new("fault");
+    private readonly KindCounter _answers = new("answer");
 
     // Written by one sync at a time.
     private long _blocks;
@@ -20,10 +18,10 @@ internal sealed class BlockSyncMetrics
     private long _latestTransactions;
 
     /// <summary>A peer failed, lied or broke a rule.</summary>
-    public void Fault(string kind) => Count(_faults, kind);
+    public void Fault(string kind) => _faults.Add(kind);
 
     /// <summary>A request was answered.</summary>
-    public void Answer(string kind) => Count(_answers, kind);
+    public void Answer(string kind) => _answers.Add(kind);
 
     public void Verified(VerifiedBlock block)
     {
@@ -42,9 +40,7 @@ internal sealed class BlockSyncMetrics
     /// <param name="sync">How far the sync is that runs; null when none does.</param>
     public Meter Show(IMeterFactory? factory, NodeInfo node, Func<BlockSyncProgress?> sync)
     {
-        MeterOptions options = new(PipelineDiagnostics.MeterName) { Tags = [new("node_id", node.Id.ToString())] };
-        Meter meter = factory?.Create(options) ?? new Meter(options);
-        KeyValuePair<string, object?> chain = new("chain_id", node.Network);
+        Meter meter = ReactorMeter.Create(factory, node, out KeyValuePair<string, object?> chain);
         const string block = "{block}";
         const string transaction = "{transaction}";
         meter.CreateObservableGauge("cometbft_blocksync_syncing", () => Now(sync() is null ? 0 : 1), null, "1 while a sync runs, else 0.");
@@ -56,15 +52,10 @@ internal sealed class BlockSyncMetrics
         meter.CreateObservableCounter("pipeline_blocksync_verified_bytes_total", () => Now(Interlocked.Read(ref _bytes)), "By", "Their bytes.");
         meter.CreateObservableGauge("pipeline_blocksync_target_height", () => Now(sync()?.Target ?? 0), null, "Height that the sync that runs goes to, as far as it is known; else 0.");
         meter.CreateObservableGauge("pipeline_blocksync_buffered_bytes", () => Now(sync()?.Buffered ?? 0), "By", "Memory of blocks that wait to be verified or taken.");
-        meter.CreateObservableCounter("pipeline_blocksync_faults_total", () => ByKind(_faults, "fault"), "{fault}", "What peers did wrong.");
-        meter.CreateObservableCounter("pipeline_blocksync_answers_total", () => ByKind(_answers, "answer"), "{answer}", "Requests of others that were answered, by what with.");
+        meter.CreateObservableCounter("pipeline_blocksync_faults_total", () => _faults.Read(chain), "{fault}", "What peers did wrong.");
+        meter.CreateObservableCounter("pipeline_blocksync_answers_total", () => _answers.Read(chain), "{answer}", "Requests of others that were answered, by what with.");
         return meter;
 
         Measurement<long> Now(long value) => new(value, chain);
-
-        IEnumerable<Measurement<long>> ByKind(ConcurrentDictionary<string, long> counts, string tag) =>
-            counts.Select(count => new Measurement<long>(count.Value, chain, new KeyValuePair<string, object?>(tag, count.Key)));
     }
-
-    private static void Count(ConcurrentDictionary<string, long> counts, string kind) => counts.AddOrUpdate(kind, 1, static (_, count) => count + 1);
 }

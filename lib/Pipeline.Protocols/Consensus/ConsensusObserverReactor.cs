@@ -1,6 +1,5 @@
 using System.Diagnostics.Metrics;
 using Pipeline.Dataflow;
-using Pipeline.Diagnostics;
 using Pipeline.Reactors;
 
 namespace Pipeline.Protocols.Consensus;
@@ -119,9 +118,7 @@ public sealed class ConsensusObserverReactor : Reactor<Message>
 
     private Meter CreateMeter()
     {
-        MeterOptions options = new(PipelineDiagnostics.MeterName) { Tags = [new("node_id", Switch.NodeInfo.Id.ToString())] };
-        Meter meter = _options.MeterFactory?.Create(options) ?? new Meter(options);
-        KeyValuePair<string, object?> chain = new("chain_id", Switch.NodeInfo.Network);
+        Meter meter = ReactorMeter.Create(_options.MeterFactory, Switch.NodeInfo, out KeyValuePair<string, object?> chain);
         meter.CreateObservableGauge("cometbft_consensus_height", () => new Measurement<long>(Observer.View.Height, chain), "{height}", "The height that more than half of the peers are at.");
         meter.CreateObservableGauge("cometbft_consensus_rounds", () => new Measurement<long>(Last(view => view.Height)?.Rounds.LastOrDefault()?.Round ?? 0, chain), "{round}", "The round of that height.");
         meter.CreateObservableGauge("cometbft_consensus_validators", () => new Measurement<long>(Last(CommittedOf)?.Validators ?? 0, chain), "{validator}", "Validators of the last height that was committed.");

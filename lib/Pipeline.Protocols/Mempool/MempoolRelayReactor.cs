@@ -1,11 +1,9 @@
 using System.Buffers;
-using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 using System.Runtime.InteropServices;
 using System.Threading.Channels;
 using Google.Protobuf;
 using Pipeline.Dataflow;
-using Pipeline.Diagnostics;
 using Pipeline.Reactors;
 using Pipeline.Wire;
 
@@ -37,7 +35,7 @@ public sealed class MempoolRelayReactor : Reactor
     private readonly Channel<bool> _checks;
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PeerItemKey<RelayFeed> _feed = new("mempool relay");
-    private readonly ConcurrentDictionary<string, long> _faults = new();
+    private readonly KindCounter _faults = new("fault");
     private Meter? _meter;
     private Task _expiring = Task.CompletedTask;
     private volatile bool _isRunning;
@@ -629,21 +627,19 @@ public sealed class MempoolRelayReactor : Reactor
 
     private void Stop(RelayFeed feed, string fault, string why)
     {
-        _faults.AddOrUpdate(fault, 1, static (_, count) => count + 1);
+        _faults.Add(fault);
         feed.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, why));
     }
 
     private void Ban(RelayFeed feed, string fault, string why)
     {
-        _faults.AddOrUpdate(fault, 1, static (_, count) => count + 1);
+        _faults.Add(fault);
         Switch.MarkBad(feed.Peer, why);
     }
 
     private Meter CreateMeter()
     {
-        MeterOptions options = new(PipelineDiagnostics.MeterName) { Tags = [new("node_id", Switch.NodeInfo.Id.ToString())] };
-        Meter meter = _options.MeterFactory?.Create(options) ?? new Meter(options);
-        KeyValuePair<string, object?> chain = new("chain_id", Switch.NodeInfo.Network);
+        Meter meter = ReactorMeter.Create(_options.MeterFactory, Switch.NodeInfo, out KeyValuePair<string, object?> chain);
         const string unit = "{transaction}";
         meter.CreateObservableGauge("cometbft_mempool_size", () => new Measurement<long>(Status.PoolTransactions, chain), unit, "Transactions that are kept to be sent.");
         meter.CreateObservableGauge("cometbft_mempool_size_bytes", () => new Measurement<long>(Status.PoolBytes, chain), "By", "Their bytes.");
@@ -655,7 +651,7 @@ public sealed class MempoolRelayReactor : Reactor
             () => new Measurement<long>(Status.Undelivered, chain),
             unit,
             "Transactions that peers announced and did not send in time, counted for each that was asked.");
-        meter.CreateObservableCounter("pipeline_mempool_faults_total", Faults, "{fault}", "Peers that were stopped or banned for what they sent.");
+        meter.CreateObservableCounter("pipeline_mempool_faults_total", () => _faults.Read(chain), "{fault}", "Peers that were stopped or banned for what they sent.");
         return meter;
 
         IEnumerable<Measurement<long>> Outcomes()
@@ -665,7 +661,5 @@ public sealed class MempoolRelayReactor : Reactor
             yield return new(status.Duplicates, chain, new("outcome", "duplicate"));
             yield return new(status.Rejected, chain, new("outcome", "rejected"));
         }
-
-        IEnumerable<Measurement<long>> Faults() => _faults.Select(fault => new Measurement<long>(fault.Value, chain, new KeyValuePair<string, object?>("fault", fault.Key)));
     }
 }

@@ -2,7 +2,6 @@ using System.Collections.Immutable;
 using System.Diagnostics.Metrics;
 using Pipeline.Cryptography;
 using Pipeline.Dataflow;
-using Pipeline.Diagnostics;
 using Pipeline.Protocols.Types;
 using Pipeline.Reactors;
 
@@ -72,9 +71,7 @@ public sealed class EvidenceObserverReactor : Reactor<EvidenceList>
     /// <inheritdoc />
     protected override ValueTask OnStartAsync(CancellationToken cancellationToken)
     {
-        MeterOptions options = new(PipelineDiagnostics.MeterName) { Tags = [new("node_id", Switch.NodeInfo.Id.ToString())] };
-        _meter = _options.MeterFactory?.Create(options) ?? new Meter(options);
-        KeyValuePair<string, object?> chain = new("chain_id", Switch.NodeInfo.Network);
+        _meter = ReactorMeter.Create(_options.MeterFactory, Switch.NodeInfo, out KeyValuePair<string, object?> chain);
         _meter.CreateObservableCounter(
             "pipeline_evidence_total",
             () => (Measurement<long>[])[new(Observed, chain, new("outcome", "new")), new(Duplicates, chain, new("outcome", "duplicate")), new(Volatile.Read(ref _faults), chain, new("outcome", "invalid"))],

@@ -87,7 +87,7 @@ public sealed class SnapshotDownload : IAsyncEnumerable<SnapshotChunk>
 
             if (_again.Add(index))
             {
-                _state.Meter.Chunk("refetched");
+                _state.Metrics.Chunk("refetched");
                 if (_senders.Remove(index, out NodeId sender))
                 {
                     Blame(sender, index);
@@ -178,7 +178,7 @@ public sealed class SnapshotDownload : IAsyncEnumerable<SnapshotChunk>
                 }
                 else
                 {
-                    _state.Meter.Chunk("unused");
+                    _state.Metrics.Chunk("unused");
                 }
 
                 Wake();
@@ -224,7 +224,7 @@ public sealed class SnapshotDownload : IAsyncEnumerable<SnapshotChunk>
             }
             else
             {
-                _state.Meter.Chunk("unused");
+                _state.Metrics.Chunk("unused");
             }
 
             Wake();
@@ -479,7 +479,7 @@ public sealed class SnapshotDownload : IAsyncEnumerable<SnapshotChunk>
     {
         _come.Add(chunk.Index, chunk);
         _senders[chunk.Index] = peer.Id;
-        _state.Meter.Accepted(chunk.Data.Length);
+        _state.Metrics.Accepted(chunk.Data.Length);
         peer.Chunks++;
         Record record = RecordOf(peer.Id);
         record.Penalty *= Forgiven;
@@ -502,7 +502,7 @@ public sealed class SnapshotDownload : IAsyncEnumerable<SnapshotChunk>
         if (!asked.IsFailed && asked.Key == KeyOf(asked.Key.Index))
         {
             asked.IsFailed = true;
-            _state.Meter.Chunk(outcome);
+            _state.Metrics.Chunk(outcome);
             (int tries, int doubts) = TriesOf(asked.Key.Index);
             if (IsMissing(asked.Key))
             {

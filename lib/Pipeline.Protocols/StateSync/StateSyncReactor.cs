@@ -185,7 +185,7 @@ public sealed class StateSyncReactor : Reactor<Message>
     /// <inheritdoc />
     protected override ValueTask OnStartAsync(CancellationToken cancellationToken)
     {
-        _meter = _state.Meter.Create(Switch, _options, () => Read(static state => state.Download is not null), () => Read(static state => state.Pool.Count));
+        _meter = _state.Metrics.Show(Switch, _options, () => Read(static state => state.Download is not null), () => Read(static state => state.Pool.Count));
         return ValueTask.CompletedTask;
 
         T Read<T>(Func<StateSyncState, T> what)
@@ -269,7 +269,7 @@ public sealed class StateSyncReactor : Reactor<Message>
             }
         }
 
-        _state.Meter.Fault("unasked");
+        _state.Metrics.Fault("unasked");
         return raw.Data.Span[0] == ChunkTag ? RawVerdict.Reject("A chunk came that was not asked for.") : RawVerdict.Ignore;
     }
 
@@ -360,7 +360,7 @@ public sealed class StateSyncReactor : Reactor<Message>
         else if (asked is null || download is null)
         {
             // A late one, of a download before, or of which it was said that it is wanted no more.
-            _state.Meter.Chunk("unused");
+            _state.Metrics.Chunk("unused");
         }
         else if (download.Receive(peer, asked, response.Missing ? default(ReadOnlyMemory<byte>?) : response.Chunk.Memory))
         {
@@ -436,7 +436,7 @@ public sealed class StateSyncReactor : Reactor<Message>
             }
         }
 
-        _state.Meter.Fault("too_many_requests");
+        _state.Metrics.Fault("too_many_requests");
     }
 
     // One at a time for each peer, and the next not before there is room for this one, for as long as the peer lives: apart from the receiving, so that a peer on a slow line
@@ -460,7 +460,7 @@ public sealed class StateSyncReactor : Reactor<Message>
                     },
                 };
                 SendResult result = await peer.Peer.SendAsync(StandardChannels.StateSyncChunks, response, Timeout.InfiniteTimeSpan, peer.Peer.Stopped).ConfigureAwait(false);
-                _state.Meter.Served(result != SendResult.Queued ? "unsent" : chunk is null ? "missing" : "served");
+                _state.Metrics.Served(result != SendResult.Queued ? "unsent" : chunk is null ? "missing" : "served");
                 lock (_state.Gate)
                 {
                     peer.Waiting.Remove(key);
@@ -498,7 +498,7 @@ public sealed class StateSyncReactor : Reactor<Message>
         bool isFailure = exception is not OperationCanceledException || !peer.Peer.Stopped.IsCancellationRequested;
         if (isFailure)
         {
-            _state.Meter.Fault("source");
+            _state.Metrics.Fault("source");
         }
 
         return isFailure;
@@ -506,7 +506,7 @@ public sealed class StateSyncReactor : Reactor<Message>
 
     private void Stop(ChunkPeer peer, string fault, string why)
     {
-        _state.Meter.Fault(fault);
+        _state.Metrics.Fault(fault);
         StateSyncLog.RuleBroken(_logger, peer.Id, why);
         peer.Peer.Stop(new DisconnectReason(DisconnectKind.ProtocolViolation, why));
     }

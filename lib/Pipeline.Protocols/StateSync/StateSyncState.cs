@@ -20,7 +20,7 @@ internal sealed class StateSyncState(StateSyncOptions options)
     public Task Changed => _changed.Task;
 
     /// <summary>Not guarded: it guards itself.</summary>
-    public StateSyncMeter Meter { get; } = new();
+    public StateSyncMetrics Metrics { get; } = new();
 
     /// <exception cref="InvalidOperationException">A download goes on.</exception>
     public void ThrowIfDownloading()

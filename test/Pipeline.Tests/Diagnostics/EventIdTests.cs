@@ -1,16 +1,18 @@
 using System.Reflection;
 using Microsoft.Extensions.Logging;
 using Pipeline.Diagnostics;
+using Pipeline.Protocols;
 using Pipeline.Tests.Support;
 
 namespace Pipeline.Tests.Diagnostics;
 
-/// <summary>Holds the ids of log messages, which operators filter by.</summary>
+/// <summary>Holds the ids of log messages of the libraries, which operators filter by.</summary>
 public sealed class EventIdTests
 {
     private static readonly (MethodInfo Method, LoggerMessageAttribute Event)[] Events =
     [
-        .. from type in typeof(PipelineDiagnostics).Assembly.GetTypes()
+        .. from library in (Assembly[])[typeof(PipelineDiagnostics).Assembly, typeof(StandardChannels).Assembly]
+           from type in library.GetTypes()
            from method in type.GetMethods(BindingFlags.Static | BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly)
            let attribute = method.GetCustomAttribute<LoggerMessageAttribute>()
            where attribute is not null
